@@ -22,6 +22,7 @@ struct pe_out {
   struct pe_dest *dest;
   uint64_t version;
   bool deleted; /* a tombstone */
+  uint32_t change; /* index of the change in its segment */
 };
 
 struct pe_dead { /* for the DLQ */
