@@ -26,7 +26,7 @@ void *pe_arena_alloc_slow(struct pe_arena *a, size_t n, size_t align);
 /* NULL only when out of memory. align is a power of two <= 32. Memory is not zeroed. */
 static inline void *pe_arena_alloc(struct pe_arena *a, size_t n, size_t align) {
   uintptr_t p = ((uintptr_t)a->at + (align - 1)) & ~(uintptr_t)(align - 1);
-  if (a->at && p + n <= (uintptr_t)a->end) {
+  if (a->at && p <= (uintptr_t)a->end && n <= (uintptr_t)a->end - p) {
     a->at = (uint8_t *)(p + n);
     return (void *)p;
   }

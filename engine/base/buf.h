@@ -22,10 +22,15 @@ void pe_buf_puts(struct pe_buf *b, const char *s);
 void pe_buf_printf(struct pe_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void pe_buf_put_json(struct pe_buf *b, const char *s,
                      size_t n); /* "quoted and escaped"; bad UTF-8 as \ufffd */
-void pe_buf_put_sql(struct pe_buf *b, const char *s,
-                    size_t n);                          /* 'quoted' for ClickHouse and MySQL */
-void pe_buf_put_ident(struct pe_buf *b, const char *s); /* `quoted` identifier, for both */
-const char *pe_buf_cstr(struct pe_buf *b);              /* NUL behind the data, not counted */
+void pe_buf_put_sql(
+    struct pe_buf *b, const char *s,
+    size_t n); /* 'quoted' for ClickHouse and MySQL (without NO_BACKSLASH_ESCAPES) */
+/* `quoted` identifier. MySQL takes a backslash in it as it is, ClickHouse as an escape: hence two.
+ */
+void pe_buf_put_ident(struct pe_buf *b, const char *s);    /* for MySQL; for ClickHouse when s has
+                                                              no backslash */
+void pe_buf_put_ident_ch(struct pe_buf *b, const char *s); /* for ClickHouse, any s */
+const char *pe_buf_cstr(struct pe_buf *b);                 /* NUL behind the data, not counted */
 static inline bool pe_buf_ok(const struct pe_buf *b) {
   return !b->failed;
 }
