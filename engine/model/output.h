@@ -21,7 +21,7 @@ struct pe_out {
       *row; /* in dest->layout; lives as long as the batch and the scratch arena of the run */
   struct pe_dest *dest;
   uint64_t version;
-  bool deleted; /* a tombstone */
+  bool deleted;    /* a tombstone */
   uint32_t change; /* index of the change in its segment */
 };
 
@@ -35,6 +35,7 @@ struct pe_dead { /* for the DLQ */
   const char *traceback; /* may be NULL; values cut out */
   const uint8_t
       *last_good; /* UPDATE only: the before image whose rows stay in the target, or NULL */
+  uint32_t change; /* index of the change in its segment */
 };
 
 /* Results of one run over (part of) a segment. Arrays grow and are reused; nothing is freed per
