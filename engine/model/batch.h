@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "model/position.h"
@@ -44,7 +45,7 @@ struct pe_batch {
   struct pe_arena arena;
   struct pe_segment *first, *last;
   uint64_t nimages, nchanges;
-  size_t bytes;          /* estimate of memory held, for the queue */
+  size_t bytes;          /* memory held, as of the last extend: struct and arena, for the queue */
   uint64_t binlog_bytes; /* bytes of log read for it */
   bool snapshot;         /* rows of a snapshot chunk; `end` is unset then */
   uint64_t chunk_id;
@@ -61,9 +62,38 @@ void pe_batch_destroy(struct pe_batch *b); /* drops references and memory */
 /* Room for n more images (all bytes zero, extras not yet NULL: the decoder writes the whole bitmap)
  * in the last segment if table and op fit, else in a new one. *rows and *meta point to the first of
  * the n. PE_ENOMEM. The pointers hold until the next call. */
-int pe_batch_extend(struct pe_batch *b, struct pe_table *t, enum pe_op op, uint32_t n,
-                    uint8_t **rows, struct pe_image_meta **meta);
+static inline int pe_batch_extend(struct pe_batch *b, struct pe_table *t, enum pe_op op, uint32_t n,
+                                  uint8_t **rows, struct pe_image_meta **meta);
 /* Gives back the last n images of the last extend (a row that could not be decoded). */
 void pe_batch_retract(struct pe_batch *b, uint32_t n);
+/* A segment can be left with no image by that; whoever walks segments must expect it. */
+
+/* The parts of extend: a decoder calls it once a row, so the case with room left is inline. */
+int pe_batch_extend_slow(struct pe_batch *b, struct pe_table *t, enum pe_op op, uint32_t n,
+                         uint8_t **rows, struct pe_image_meta **meta);
+
+static inline void pe_batch_take(struct pe_batch *b, uint32_t n, uint8_t **rows,
+                                 struct pe_image_meta **meta) {
+  struct pe_segment *s = b->last;
+  size_t row_bytes = s->table->row_bytes;
+  uint8_t *at = s->rows + (size_t)s->nimages * row_bytes;
+  memset(at, 0, n * row_bytes);
+  *rows = at;
+  *meta = s->meta + s->nimages;
+  s->nimages += n;
+  b->nimages += n;
+  b->nchanges += s->op == PE_OP_UPDATE ? n / 2 : n;
+  b->bytes = sizeof(*b) + b->arena.bytes;
+}
+
+static inline int pe_batch_extend(struct pe_batch *b, struct pe_table *t, enum pe_op op, uint32_t n,
+                                  uint8_t **rows, struct pe_image_meta **meta) {
+  struct pe_segment *s = b->last;
+  if (s && s->table == t && s->op == op && s->cap - s->nimages >= n) {
+    pe_batch_take(b, n, rows, meta);
+    return 0;
+  }
+  return pe_batch_extend_slow(b, t, op, n, rows, meta);
+}
 
 #endif
