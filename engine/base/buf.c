@@ -120,7 +120,7 @@ static void put_json_special(struct pe_buf *b, uint8_t c) {
 }
 
 void pe_buf_put_json(struct pe_buf *b, const char *s, size_t n) {
-  const uint8_t *p = (const uint8_t *)s;
+  const uint8_t *p = (const uint8_t *)(n ? s : "");
   pe_buf_put(b, "\"", 1);
   size_t from = 0, i = 0;
   while (i < n) {
@@ -148,6 +148,9 @@ void pe_buf_put_json(struct pe_buf *b, const char *s, size_t n) {
 
 void pe_buf_put_sql(struct pe_buf *b, const char *s, size_t n) {
   pe_buf_put(b, "'", 1);
+  if (!n) {
+    s = "";
+  }
   size_t from = 0;
   for (size_t i = 0; i < n; i++) {
     char c = s[i];

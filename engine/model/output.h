@@ -34,7 +34,7 @@ struct pe_dead { /* for the DLQ */
   const char *column;    /* may be NULL */
   const char *traceback; /* may be NULL; values cut out */
   const uint8_t
-      *last_good; /* UPDATE only: the before image whose rows stay in the target, or NULL */
+      *last_good;  /* UPDATE only: the before image whose rows stay in the target, or NULL */
   uint32_t change; /* index of the change in its segment */
 };
 
