@@ -29,6 +29,7 @@ struct pe_source_opts {
   enum pe_tls tls;
   char tls_ca[512];
   unsigned connect_timeout_ms; /* 0: 10,000 */
+  unsigned read_timeout_ms;    /* without a byte from the server; 0: 60,000 */
   uint32_t server_id;          /* as a replica; 0: derived from the pipeline name by the caller */
   bool compress;               /* protocol compression */
 };
