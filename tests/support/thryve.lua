@@ -1,0 +1,114 @@
+-- What "the target equals the source" means for the demo database: the comparison of every table, with
+-- what the shipped transforms do to a row said a second time, independently of them.
+local ffi = require "ffi"
+local compare = require "support.compare"
+
+ffi.cdef [[
+const void *EVP_sha256(void);
+unsigned char *HMAC(const void *md, const void *key, int nkey, const unsigned char *d, size_t n,
+                    unsigned char *out, unsigned *nout);
+]]
+local thryve = {}
+
+thryve.tables = { "app", "end_user", "epoch_data_type", "data_source", "generation_type", "generation_device",
+  "trustworthiness", "epoch_data" }
+thryve.HEART_RATE = 3001
+
+local crypto
+local function hmac_hex(key, text)
+  crypto = crypto or ffi.load "libcrypto.so.3"
+  local out = ffi.new "unsigned char[32]"
+  crypto.HMAC(crypto.EVP_sha256(), key, #key, text, #text, out, nil)
+  local t = {}
+  for i = 0, 31 do t[#t + 1] = ("%02x"):format(out[i]) end
+  return table.concat(t)
+end
+thryve.hmac_hex = hmac_hex
+
+local function number(p)
+  local v = 0ULL
+  for i = 1, #p do v = v * 10 + (p:byte(i) - 48) end
+  return v
+end
+
+-- Implausible, or nobody's: the transform quarantines it.
+local function dead_fact(users)
+  return function(get)
+    if get "data_type_id" == "3001" then
+      local bpm = tonumber(get "long_value")
+      if bpm and (bpm < 20 or bpm > 250) then return true end
+    end
+    return users[get "end_user_id"] == nil
+  end
+end
+thryve.dead_fact = dead_fact
+
+-- app_id of a fact row: where the row is newer than its user's last change, today's; before that, any
+-- that the user has had, as far as `history` (id -> { app_id = true }) tells, else any that exists.
+local function tenant(db, ch, users, history)
+  local apps, versions = {}, {}
+  for _, r in ipairs(db:query "SELECT id FROM thryve.app") do apps[r[1]] = true end
+  for _, r in ipairs(ch:query "SELECT id, _version FROM end_user FINAL WHERE _deleted = 0") do
+    versions[r[1]] = number(r[2])
+  end
+  return function(get, values)
+    local user = get "end_user_id"
+    local app = values[1]
+    if users[user] == app then return true end
+    if versions[user] and number(values[2]) > versions[user] then return false, "app_id" end
+    local known = history and history[user] or not history and apps
+    return known and known[app] == true, "app_id"
+  end
+end
+
+--[[ thryve.compare { db =, ch =, pii_key =, tables = { names }, history = bool }
+     history: the source has audit.end_user_app (user, app) with every pair that ever was.
+   -> results, true when all is equal ]]
+function thryve.compare(o)
+  local db, ch = o.db, o.ch
+  local results, good = {}, true
+  local users, history = {}, nil
+  for _, r in ipairs(db:query "SELECT id, app_id FROM thryve.end_user") do users[r[1]] = r[2] end
+  if o.history then
+    history = {}
+    for _, r in ipairs(db:query "SELECT user, app FROM audit.end_user_app") do
+      history[r[1]] = history[r[1]] or {}
+      history[r[1]][r[2]] = true
+    end
+  end
+  for _, name in ipairs(o.tables or thryve.tables) do
+    local c = { db = db, ch = ch, database = "thryve", table = name }
+    if name == "epoch_data" then
+      c.dead = dead_fact(users)
+      c.extra = { columns = { "app_id", "_version" }, check = tenant(db, ch, users, history) }
+    elseif name == "end_user" then
+      c.tokens = thryve.tokens(o.pii_key)
+    end
+    local r = compare.table(c)
+    if name == "epoch_data" then
+      r.passed = ch:number(("SELECT count() FROM epoch_data FINAL WHERE _deleted = 0 AND data_type_id = %d " ..
+        "AND (long_value < 20 OR long_value > 250)"):format(thryve.HEART_RATE))
+      if r.passed > 0 then
+        r.wrong = r.wrong + r.passed
+        r.first[#r.first + 1] = ("epoch_data: %d implausible rows reached the target"):format(r.passed)
+      end
+    end
+    results[#results + 1] = r
+    good = good and r.wrong == 0
+  end
+  return results, good
+end
+
+-- How the shipped end_user transform tokenises, said again.
+function thryve.tokens(key)
+  local function different(text, token)
+    return token ~= "" and token ~= text and not token:find(text, 1, true) and token or "\0"
+  end
+  if not key then return { email = different, access_token = different } end
+  return {
+    access_token = function(text, token) return different(text, token) end,
+    email = function(text, token) return different(text, token) end,
+  }
+end
+
+return thryve
