@@ -65,6 +65,15 @@ static inline bool pe_date_is_special(int32_t v) {
 static inline bool pe_datetime_is_special(int64_t v) {
   return v < PE_DATETIME_SPECIAL_END;
 }
+static inline int32_t pe_date_special(unsigned y, unsigned m, unsigned d) {
+  return PE_DATE_SPECIAL_BASE + (int32_t)(y << 9 | m << 5 | d);
+}
+static inline int64_t pe_datetime_special(unsigned y, unsigned m, unsigned d, unsigned hour,
+                                          unsigned min, unsigned sec, unsigned usec) {
+  return PE_DATETIME_SPECIAL_BASE + (int64_t)((uint64_t)(y * 13 + m) << 42 | (uint64_t)d << 37 |
+                                              (uint64_t)hour << 32 | (uint64_t)min << 26 |
+                                              (uint64_t)sec << 20 | usec);
+}
 
 struct pe_column {
   char *name;
