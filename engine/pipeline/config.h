@@ -67,14 +67,18 @@ struct pe_config {
   unsigned ready_lag_ms; /* /ready fails over this lag; 300,000 */
   char *log_format;      /* "text" | "json" */
   char *log_level;       /* "info" */
+  char *dump;            /* what pe_config_dump gives */
+  struct pe_config_secret *secrets; /* those asked for so far; under a lock of config.c */
 };
 
-/* Reads and validates. lua_dir: where pipe/ lives. PE_ECONFIG, PE_EIO. */
+/* Reads and validates. lua_dir: where pipe/ lives. PE_ECONFIG, PE_EIO. root, schema_dir, state_dir
+ * and embedded.dir come out as absolute paths; tables are sorted by name. */
 int pe_config_load(const char *file, const char *lua_dir, struct pe_config **out,
                    struct pe_err *err);
 void pe_config_destroy(struct pe_config *c);
-/* A secret by name for scripts: environment variable NAME, or the content of the file named by
- * NAME_FILE. NULL: not set. */
+/* A secret by name for scripts: environment variable NAME, or the content (without its last
+ * newline) of the file named by NAME_FILE. NULL: not set, or the file can't be read. Lives as long
+ * as the configuration; any thread. */
 const char *pe_config_secret(void *config, const char *name);
 /* The whole configuration as in effect, as Lua text with defaults filled in and secrets as
  * "<redacted>". */
