@@ -42,7 +42,9 @@ struct pe_ch; /* owner: the loop thread for async, any one thread at a time for 
 /* loop may be NULL: then only blocking calls. */
 int pe_ch_create(uv_loop_t *loop, const struct pe_ch_opts *o, struct pe_ch **out,
                  struct pe_err *err);
-void pe_ch_destroy(struct pe_ch *ch); /* call-backs of running requests get PE_ESTOPPED */
+/* Call-backs of running and waiting requests get PE_ESTOPPED before this returns (also when it is
+ * called out of a call-back); memory that libuv owns is freed in the loop's next round. */
+void pe_ch_destroy(struct pe_ch *ch);
 
 /* Blocking. out gets the answer's body (may be NULL). settings: "a=1&b=2" or NULL. */
 int pe_ch_exec(struct pe_ch *ch, const char *sql, const char *settings, struct pe_buf *out,
@@ -61,8 +63,10 @@ struct pe_ch_insert {
   size_t niov;
   void (*cb)(struct pe_ch_insert *req, int code, const struct pe_err *err); /* on the loop */
   void *arg;
-  int ch_code;           /* ClickHouse's exception code, 0 none */
-  uint64_t written_rows; /* X-ClickHouse-Summary; 0 when the block was known already */
+  int ch_code; /* ClickHouse's exception code, 0 none */
+  uint64_t
+      written_rows; /* X-ClickHouse-Summary, views included; 0 when the block was known already */
+  struct pe_ch_insert *next_; /* pe_ch's own, while it waits */
 };
 /* Asynchronous. At most opts.connections run at once, the rest waits in order. The request is the
  * caller's until cb. */
