@@ -171,6 +171,29 @@ function proc.children(pid)
   return list
 end
 
+-- Runs a Lua function in a process of its own; its error ends that process with 1 and stands in `log`.
+function proc.fork(fn, log)
+  io.stdout:flush()
+  io.stderr:flush()
+  local pid = C.fork()
+  assert(pid >= 0, "fork failed")
+  if pid > 0 then return pid end
+  C.prctl(1, 9, 0, 0, 0)
+  local ok, err = pcall(fn)
+  if not ok then
+    local f = io.open(log, "a")
+    f:write(tostring(err), "\n")
+    f:close()
+  end
+  C._exit(ok and 0 or 1)
+end
+
+-- When this process has ended, however it did, run a shell command: for servers that would outlive it.
+function proc.guard(command)
+  proc.spawn { "/bin/sh", "-c", ("while kill -0 %d 2>/dev/null; do sleep 0.5; done; %s"):format(C.getpid(), command),
+    detached = true, out = "/dev/null" }
+end
+
 -- True while a process that may not be ours is there (a zombie isn't).
 function proc.alive(pid)
   local stat = proc.read("/proc/" .. pid .. "/stat")

@@ -31,17 +31,32 @@ local function number(p)
   return v
 end
 
--- Implausible, or nobody's: the transform quarantines it.
-local function dead_fact(users)
+-- Implausible, or nobody's: the transform quarantines it. Implausible ones get into `implausible`.
+local function dead_fact(users, implausible)
   return function(get)
     if get "data_type_id" == "3001" then
       local bpm = tonumber(get "long_value")
-      if bpm and (bpm < 20 or bpm > 250) then return true end
+      if bpm and (bpm < 20 or bpm > 250) then
+        implausible[get "id"] = true
+        return true
+      end
     end
     return users[get "end_user_id"] == nil
   end
 end
-thryve.dead_fact = dead_fact
+
+-- Every quarantined row must have told why: how many have not, and one of them.
+local function untold(ch, implausible)
+  local told = {}
+  for _, r in ipairs(ch:query [[SELECT DISTINCT replaceAll(JSONExtractRaw(row, 'id'), '"', '') FROM epoch_data_dlq]]) do
+    told[r[1]] = true
+  end
+  local n, one = 0, nil
+  for id in pairs(implausible) do
+    if not told[id] then n, one = n + 1, id end
+  end
+  return n, one
+end
 
 -- app_id of a fact row: where the row is newer than its user's last change, today's; before that, any
 -- that the user has had, as far as `history` (id -> { app_id = true }) tells, else any that exists.
@@ -78,8 +93,10 @@ function thryve.compare(o)
   end
   for _, name in ipairs(o.tables or thryve.tables) do
     local c = { db = db, ch = ch, database = "thryve", table = name }
+    local implausible
     if name == "epoch_data" then
-      c.dead = dead_fact(users)
+      implausible = {}
+      c.dead = dead_fact(users, implausible)
       c.extra = { columns = { "app_id", "_version" }, check = tenant(db, ch, users, history) }
     elseif name == "end_user" then
       c.tokens = thryve.tokens(o.pii_key)
@@ -91,6 +108,11 @@ function thryve.compare(o)
       if r.passed > 0 then
         r.wrong = r.wrong + r.passed
         r.first[#r.first + 1] = ("epoch_data: %d implausible rows reached the target"):format(r.passed)
+      end
+      local n, one = untold(ch, implausible)
+      if n > 0 then
+        r.wrong = r.wrong + n
+        r.first[#r.first + 1] = ("epoch_data: %d implausible rows are not in the DLQ, among them %s"):format(n, one)
       end
     end
     results[#results + 1] = r
