@@ -63,11 +63,11 @@ struct pe_config {
   unsigned snapshot_workers; /* 2 */
   uint32_t chunk_rows;       /* 50,000 */
   /* admin */
-  char *admin_listen;    /* "127.0.0.1:9464", "" none */
-  unsigned ready_lag_ms; /* /ready fails over this lag; 300,000 */
-  char *log_format;      /* "text" | "json" */
-  char *log_level;       /* "info" */
-  char *dump;            /* what pe_config_dump gives */
+  char *admin_listen;               /* "127.0.0.1:9464", "" none */
+  unsigned ready_lag_ms;            /* /ready fails over this lag; 300,000 */
+  char *log_format;                 /* "text" | "json" */
+  char *log_level;                  /* "info" */
+  char *dump;                       /* what pe_config_dump gives */
   struct pe_config_secret *secrets; /* those asked for so far; under a lock of config.c */
 };
 
