@@ -10,9 +10,10 @@
 #include "base/clock.h"
 
 enum {
-  SEGMENT_FIRST = 16, /* images a new segment has room for */
-  SEGMENT_MAX = 8192, /* images after which a new segment begins */
-  SEGMENT_GROWTH = 4, /* the first steps; doubling from SEGMENT_GROWTH_END on */
+  SEGMENT_FIRST = 16,          /* images a new segment has room for */
+  SEGMENT_MAX = 8192,          /* images after which a new segment begins */
+  SEGMENT_BYTES_MAX = 2 << 20, /* the same for the bytes of wide rows, but SEGMENT_FIRST fit */
+  SEGMENT_GROWTH = 4,          /* the first steps; doubling from SEGMENT_GROWTH_END on */
   SEGMENT_GROWTH_END = 1024,
   ROW_ALIGN = 16
 };
@@ -61,13 +62,21 @@ static int regrow(struct pe_batch *b, struct pe_segment *s, uint32_t cap) {
   return 0;
 }
 
-static uint32_t capacity_for(uint32_t now, uint32_t need) {
+/* Images a segment of this table may have, unless one extend asks for more. */
+static uint32_t images_max(const struct pe_table *t) {
+  uint32_t n = SEGMENT_BYTES_MAX / t->row_bytes;
+  return n > SEGMENT_MAX ? SEGMENT_MAX : n < SEGMENT_FIRST ? SEGMENT_FIRST : n;
+}
+
+static uint32_t capacity_for(uint32_t now, uint32_t need, uint32_t max) {
   uint32_t cap = now ? now : SEGMENT_FIRST;
-  while (cap < need) {
+  while (cap < need && cap < max) {
     cap *= cap < SEGMENT_GROWTH_END ? SEGMENT_GROWTH : 2;
   }
-  /* One extend may be larger than SEGMENT_MAX; then the segment is as large as that asks. */
-  return cap > SEGMENT_MAX && need <= SEGMENT_MAX ? SEGMENT_MAX : cap;
+  if (cap > max) {
+    cap = max;
+  }
+  return cap < need ? need : cap;
 }
 
 static struct pe_segment *add_segment(struct pe_batch *b, struct pe_table *t, enum pe_op op,
@@ -78,10 +87,11 @@ static struct pe_segment *add_segment(struct pe_batch *b, struct pe_table *t, en
   }
   s->table = t;
   s->op = op;
+  uint32_t max = images_max(t);
   /* Behind a full segment of the same kind the next one will likely fill up too. */
   struct pe_segment *last = b->last;
   bool more_of_it = last && last->table == t && last->op == op;
-  if (regrow(b, s, capacity_for(more_of_it ? SEGMENT_MAX : 0, n))) {
+  if (regrow(b, s, capacity_for(more_of_it ? max : 0, n, max))) {
     return NULL;
   }
   pe_table_ref(t);
@@ -96,8 +106,12 @@ static struct pe_segment *add_segment(struct pe_batch *b, struct pe_table *t, en
 
 static int room_for(struct pe_batch *b, struct pe_table *t, enum pe_op op, uint32_t n) {
   struct pe_segment *s = b->last;
-  if (s && s->table == t && s->op == op && n <= SEGMENT_MAX && s->nimages <= SEGMENT_MAX - n) {
-    return s->cap - s->nimages >= n ? 0 : regrow(b, s, capacity_for(s->cap, s->nimages + n));
+  if (s && s->table == t && s->op == op) {
+    uint32_t max = images_max(t);
+    if (s->nimages < max && n <= max - s->nimages) {
+      uint32_t need = s->nimages + n;
+      return s->cap >= need ? 0 : regrow(b, s, capacity_for(s->cap, need, max));
+    }
   }
   return add_segment(b, t, op, n) ? 0 : PE_ENOMEM;
 }

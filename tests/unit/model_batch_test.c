@@ -307,6 +307,66 @@ static void one_extend_may_be_large(void **state) {
   pe_table_unref(t);
 }
 
+/* Lets the sanitizers' allocators fail as the ordinary one does. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+  return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+  return "allocator_may_return_null=1";
+}
+
+static struct pe_table *wide(void) {
+  struct pe_err err = PE_ERR_INIT;
+  struct pe_table *t = pe_table_create("d", "wide");
+  for (int i = 0; i < 4000; i++) {
+    char name[16];
+    snprintf(name, sizeof(name), "c%d", i);
+    pe_table_add(t, name)->ctype = PE_C_DEC256;
+  }
+  assert_int_equal(pe_table_finish(t, &err), 0);
+  assert_true(t->row_bytes > 128000);
+  return t;
+}
+
+static void wide_rows_make_short_segments(void **state) {
+  (void)state;
+  struct pe_table *t = wide();
+  struct pe_batch *b = pe_batch_create();
+  uint8_t *rows;
+  struct pe_image_meta *meta;
+  for (int i = 0; i < 100; i++) {
+    assert_int_equal(pe_batch_extend(b, t, PE_OP_INSERT, 1, &rows, &meta), 0);
+    memset(rows, 1, t->row_bytes);
+  }
+  for (struct pe_segment *s = b->first; s; s = s->next) {
+    assert_true(s->nimages <= 16);
+  }
+  assert_true(b->bytes < 16000000);
+  pe_batch_destroy(b);
+  pe_table_unref(t);
+}
+
+static void out_of_memory_leaves_the_batch_as_it_was(void **state) {
+  (void)state;
+  struct pe_table *t = wide();
+  struct pe_batch *b = pe_batch_create();
+  uint8_t *rows;
+  struct pe_image_meta *meta;
+  for (int i = 0; i < 2; i++) { /* in a first and in a later segment */
+    /* 550 TB: more than there are addresses */
+    assert_int_equal(pe_batch_extend(b, t, PE_OP_INSERT, UINT32_MAX, &rows, &meta), PE_ENOMEM);
+    assert_int_equal(b->nimages, i);
+    assert_int_equal(pe_batch_extend(b, t, PE_OP_INSERT, 1, &rows, &meta), 0);
+  }
+  assert_int_equal(t->refs, 2);
+  assert_ptr_equal(b->first, b->last);
+  pe_batch_destroy(b);
+  assert_int_equal(t->refs, 1);
+  pe_table_unref(t);
+}
+
 static void outputs_grow_and_are_used_again(void **state) {
   (void)state;
   struct pe_outputs o;
@@ -342,6 +402,8 @@ int main(void) {
       cmocka_unit_test(segments_keep_the_order),
       cmocka_unit_test(rows_are_zeroed_kept_and_given_back),
       cmocka_unit_test(one_extend_may_be_large),
+      cmocka_unit_test(wide_rows_make_short_segments),
+      cmocka_unit_test(out_of_memory_leaves_the_batch_as_it_was),
       cmocka_unit_test(outputs_grow_and_are_used_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
