@@ -23,6 +23,7 @@ pid_t setsid(void);
 pid_t getpid(void);
 void _exit(int status);
 char *getcwd(char *buf, size_t n);
+int pipe(int fds[2]);
 ]]
 local C = ffi.C
 
@@ -43,6 +44,8 @@ function proc.time()
   return tonumber(ts.tv_sec) + tonumber(ts.tv_nsec) / 1e9
 end
 
+function proc.pid() return C.getpid() end
+
 function proc.sleep(seconds)
   C.poll(nil, 0, math.floor(seconds * 1000 + 0.5))
 end
@@ -55,8 +58,14 @@ end
 local O_WRONLY, O_CREAT, O_APPEND = 1, 0x40, 0x400
 
 -- spawn { "program", "arg", ..., cwd =, env = { NAME = value | false }, out = file, err = file,
--- detached = bool } -> pid. `err` is `out` when only that is given; both are appended to.
+-- detached = bool, input = bool } -> pid. `err` is `out` when only that is given; both are appended to.
+-- With `input` its standard input is a pipe that ends when this process does.
 function proc.spawn(o)
+  local input
+  if o.input then
+    input = ffi.new "int[2]"
+    assert(C.pipe(input) == 0, "pipe failed")
+  end
   local n = #o
   local argv = ffi.new("const char *[?]", n + 1)
   for i = 1, n do argv[i - 1] = o[i] end
@@ -66,14 +75,17 @@ function proc.spawn(o)
   io.stderr:flush()
   local pid = C.fork()
   assert(pid >= 0, "fork failed")
-  if pid > 0 then return pid end
+  if pid > 0 then
+    if input then C.close(input[0]) end
+    return pid
+  end
   if o.detached then C.setsid() else C.prctl(1, 9, 0, 0, 0) end
   if o.cwd and C.chdir(o.cwd) ~= 0 then C._exit(126) end
   for k, v in pairs(o.env or {}) do
     if v then C.setenv(k, tostring(v), 1) else C.unsetenv(k) end
   end
   local null = C.open("/dev/null", 0)
-  C.dup2(null, 0)
+  C.dup2(input and input[0] or null, 0)
   local function redirect(path, fd)
     local f = C.open(path, bit.bor(O_WRONLY, O_CREAT, O_APPEND), ffi.cast("int", 420))
     if f < 0 then C._exit(126) end
