@@ -49,6 +49,10 @@ static void err_cuts_long_texts(void **state) {
   pe_err_set(&err, PE_EIO, PE_CLASS_FATAL, "%.*s", PE_ERR_TEXT_MAX - 6, big);
   pe_err_wrap(&err, "abc"); /* exactly full: nothing is cut */
   assert_int_equal(strlen(err.text), PE_ERR_TEXT_MAX - 1);
+  assert_string_equal(err.text + PE_ERR_TEXT_MAX - 4, "aaa");
+  pe_err_set(&err, PE_EIO, PE_CLASS_FATAL, "%.*s", PE_ERR_TEXT_MAX - 6, big);
+  pe_err_wrap(&err, "abcd"); /* one too many */
+  assert_string_equal(err.text + PE_ERR_TEXT_MAX - 4, "...");
   pe_err_set(&err, PE_EIO, PE_CLASS_FATAL, "x");
   pe_err_wrap(&err, "%s", big);
   assert_string_equal(err.text + PE_ERR_TEXT_MAX - 4, "...");

@@ -380,6 +380,22 @@ static void keys_never_collide(void **state) {
                    memcmp(keys[k].data, keys[i].data, keys[i].len) == 0);
     }
   }
+  /* A value that looks like the border between two: only the lengths tell these apart. */
+  static const char border[] = {'x', PE_C_STR, 0, 0, 0, 0, 'y', PE_C_STR, 0, 0, 0, 0, 'z'};
+  struct pe_buf first, second;
+  pe_buf_init(&first);
+  pe_buf_init(&second);
+  memset(row, 0, sizeof(row));
+  set_str(t, row, 0, border, 7);
+  set_str(t, row, 1, border + 12, 1);
+  pe_row_key(t, row, &first);
+  set_str(t, row, 0, border, 1);
+  set_str(t, row, 1, border + 6, 7);
+  pe_row_key(t, row, &second);
+  assert_int_equal(first.len, second.len);
+  assert_memory_not_equal(first.data, second.data, first.len);
+  pe_buf_close(&first);
+  pe_buf_close(&second);
   memset(row, 0, sizeof(row));
   char ab[] = "ab";
   set_str(t, row, 0, ab, 2);
