@@ -150,7 +150,7 @@ static int take_block(struct pe_engine *e, struct pe_epoch *ep, struct pe_builde
   eb->partition = b->partition;
   eb->block = b->block;
   eb->epoch = ep;
-  eb->staged = staged;
+  eb->staged = staged && b->dest == e->tables[b->table].dest; /* routed rows have no stage */
   if (ep->snapshot)
     snprintf(eb->token, sizeof(eb->token), "s:%" PRIx64 ":%s:%" PRIu64 ":%" PRIx64 ":%u",
              e->tables[b->table].state.version, e->tables[b->table].cfg->name, b->chunk,

@@ -350,6 +350,7 @@ struct pe_edead *pe_dlq_of(struct pe_engine *e, struct pe_epoch *ep, struct pe_e
 struct pe_quarantine *pe_quarantine_create(void);
 void pe_quarantine_destroy(struct pe_quarantine *q);
 int pe_quarantine_load(struct pe_engine *e, struct pe_err *err);
+int pe_quarantine_forget(struct pe_engine *e, uint32_t table, struct pe_err *err);
 uint32_t pe_quarantine_count(const struct pe_engine *e, uint32_t table);
 void pe_quarantine_clear(struct pe_engine *e, uint32_t table); /* all entries of a table */
 void pe_quarantine_hooks(struct pe_engine *e, struct pe_run_hooks *h, uint32_t table);

@@ -104,6 +104,8 @@ static int begin_table(struct pe_engine *e, struct pe_etable *t, const char *res
   int rc = 0;
   if (fresh) {
     rc = pe_state_table_forget(e->state, t->full, err);
+    if (!rc)
+      rc = pe_quarantine_forget(e, (uint32_t)(t - e->tables), err);
     if (rc)
       return rc;
     memset(&t->state, 0, sizeof(t->state));

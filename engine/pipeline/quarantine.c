@@ -161,6 +161,28 @@ static void dead(void *arg, const struct pe_dead *d, const uint8_t *after) {
   pe_buf_close(&image);
 }
 
+/* A table is read anew: what its target rows were made from is no longer of use. Inside a state
+ * transaction. */
+int pe_quarantine_forget(struct pe_engine *e, uint32_t table, struct pe_err *err) {
+  struct pe_quarantine *q = e->quarantine;
+  int rc = 0;
+  for (uint32_t i = 0; q->per_table[table] && i < q->nbuckets; i++)
+    for (struct entry **at = &q->buckets[i]; *at;) {
+      struct entry *x = *at;
+      if (x->table != table) {
+        at = &x->next;
+        continue;
+      }
+      if (!rc)
+        rc = pe_state_kv_put(e->state, SPACE, x->data, x->nkey, "", 0, err);
+      *at = x->next;
+      free(x);
+      q->per_table[table]--;
+      q->count--;
+    }
+  return rc;
+}
+
 uint32_t pe_quarantine_count(const struct pe_engine *e, uint32_t table) {
   return e->quarantine->per_table[table];
 }

@@ -125,6 +125,14 @@ static int check_target(struct pe_engine *e, const struct pe_target *t, struct p
 static int new_dest(struct pe_engine *e, const char *name, struct pe_table *layout,
                     struct pe_target *target, const struct pe_plan_opts *po, struct pe_edest **out,
                     struct pe_err *err) {
+  for (uint32_t i = 0; i < e->ndests; i++)
+    if (strcmp(e->dests[i]->dest.name, name) == 0) {
+      pe_target_destroy(target);
+      return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL,
+                        "%s: two tables lead to the target %s; give each its own `target`, or let "
+                        "the transform of one route its rows",
+                        e->cfg->file, name);
+    }
   struct pe_edest **all = realloc(e->dests, (e->ndests + 1) * sizeof(*all));
   struct pe_edest *d = calloc(1, sizeof(*d));
   if (all)
