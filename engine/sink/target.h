@@ -3,6 +3,7 @@
 #ifndef PE_SINK_TARGET_H
 #define PE_SINK_TARGET_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "model/table.h"
@@ -32,6 +33,8 @@ struct pe_chcolumn {
   uint32_t width_bytes, scale, precision;
   bool nullable, has_default, is_key /* in sorting key */, is_partition,
       is_materialized /* or ALIAS: never sent */;
+  bool is_bool;   /* UINT 1 that takes 0 and 1 only */
+  char *timezone; /* of a DateTime or DateTime64; NULL: the server's */
 };
 
 enum pe_partition_kind {
@@ -63,6 +66,10 @@ struct pe_target {
   uint64_t dedup_window;            /* non_replicated_deduplication_window or the replicated one */
   bool replicated;
   bool empty;
+  bool server_utc; /* the server's time zone is UTC */
+  bool wide_dates; /* Date32 and DateTime64 hold years 0000 to 9999 (ClickHouse 26); else 1900 to
+                      2299 */
+  struct pe_arena arena; /* holds all of the above */
 };
 
 /* 1 loaded, 0 no such table. */
