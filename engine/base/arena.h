@@ -35,4 +35,8 @@ static inline void *pe_arena_alloc(struct pe_arena *a, size_t n, size_t align) {
 void *pe_arena_zalloc(struct pe_arena *a, size_t n, size_t align);
 char *pe_arena_strndup(struct pe_arena *a, const char *s, size_t n); /* NUL-terminated copy */
 
+/* Chunks of closed arenas wait in a cache of a few ten MB for the next one (thread-safe). */
+void pe_arena_cache_drop(void); /* gives them back to malloc */
+size_t pe_arena_cache_bytes(void);
+
 #endif

@@ -43,7 +43,7 @@ static void large_pieces_do_not_waste_the_chunk(void **state) {
   memset(large, 1, 1 << 20);
   uint8_t *next = pe_arena_alloc(&a, 10, 1);
   assert_ptr_equal(next, small + 10);
-  assert_true(a.bytes >= (1 << 20) + 4096 && a.bytes < (1 << 20) + 4096 + 128);
+  assert_true(a.bytes >= (1 << 20) + 4096 && a.bytes <= (1 << 20) + 4096 + 65536);
   pe_arena_close(&a);
 }
 
@@ -70,6 +70,39 @@ static void reset_keeps_one_chunk(void **state) {
   pe_arena_close(&a);
 }
 
+static void chunks_wait_for_the_next_arena(void **state) {
+  (void)state;
+  pe_arena_cache_drop();
+  assert_int_equal(pe_arena_cache_bytes(), 0);
+  struct pe_arena a;
+  size_t most = 0;
+  for (int round = 0; round < 5; round++) {
+    pe_arena_init(&a, 0);
+    for (size_t i = 1; i <= 40; i++) {
+      uint8_t *p = pe_arena_alloc(&a, i * 10000, 16);
+      assert_non_null(p);
+      memset(p, 0xEE, i * 10000);
+    }
+    assert_non_null(pe_arena_alloc(&a, 20 << 20, 16)); /* too large to keep */
+    size_t held = a.bytes;
+    pe_arena_close(&a);
+    size_t kept = pe_arena_cache_bytes();
+    assert_true(kept <= held - (20 << 20));
+    if (round == 0) {
+      most = kept;
+    }
+    assert_true(kept <= most + most / 4); /* the same chunks again, not more of them */
+  }
+  pe_arena_init(&a, 0);
+  for (int i = 0; i < 1000; i++) { /* 100 MB: the cache has a bound */
+    assert_non_null(pe_arena_alloc(&a, 100000, 16));
+  }
+  pe_arena_close(&a);
+  assert_true(pe_arena_cache_bytes() <= 32 << 20);
+  pe_arena_cache_drop();
+  assert_int_equal(pe_arena_cache_bytes(), 0);
+}
+
 static void absurd_sizes_fail(void **state) {
   (void)state;
   struct pe_arena a;
@@ -90,6 +123,7 @@ int main(void) {
       cmocka_unit_test(pieces_are_aligned_apart_and_stay),
       cmocka_unit_test(large_pieces_do_not_waste_the_chunk),
       cmocka_unit_test(reset_keeps_one_chunk),
+      cmocka_unit_test(chunks_wait_for_the_next_arena),
       cmocka_unit_test(absurd_sizes_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,7 +104,9 @@ static void check_bound(size_t rows_max, size_t bytes_max, size_t rows, size_t b
 static void bounds_block(void **state) {
   (void)state;
   check_bound(100, 1000000, 10, 1, 10);
+  check_bound(105, 1000000, 10, 1, 10);
   check_bound(1000000, 1000, 1, 100, 10);
+  check_bound(1000000, 1099, 1, 100, 10);
   check_bound(SIZE_MAX, SIZE_MAX, 1, 1, PE_QUEUE_SLOTS);
 }
 
