@@ -285,5 +285,5 @@ void pe_value_text(const struct pe_column *c, const uint8_t *row, struct pe_buf 
     case PE_C_COUNT:
       break;
   }
-  PE_ASSERT(!"a column without a type");
+  PE_ASSERT(c->ctype < PE_C_COUNT);
 }
