@@ -182,7 +182,7 @@ static void put_set(struct pe_buf *out, const struct pe_column *c, uint64_t v) {
 
 static void put_hex(struct pe_buf *out, const struct pe_str *s) {
   static const char digits[] = "0123456789abcdef";
-  if (!pe_buf_reserve(out, (size_t)s->len * 2)) {
+  if (!s->len || !pe_buf_reserve(out, (size_t)s->len * 2)) {
     return;
   }
   uint8_t *to = out->data + out->len;
