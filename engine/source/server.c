@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "source/snapshot_internal.h"
 
 enum {
@@ -18,7 +19,10 @@ enum {
   READ_TIMEOUT_MS_DEFAULT = 60000,
   WRITE_TIMEOUT_S = 60,
   /* What the server waits for us: a target that is away must not cost the connection at once. */
-  SERVER_WAIT_S = 3600
+  SERVER_WAIT_S = 3600,
+  COMMIT_WAIT_MS = 1000,
+  COMMIT_POLL_MS = 2,
+  COMMIT_POLLS_MAX = 5000
 };
 static const unsigned long PACKET_BYTES_MAX = 1ul << 30;
 
@@ -380,21 +384,102 @@ static int take_position(void *arg, unsigned ncols, char **cells, unsigned long 
   return 1;
 }
 
+static int take_status(void *arg, unsigned ncols, char **cells, unsigned long *lengths) {
+  struct pe_position *pos = arg;
+  (void)ncols;
+  (void)lengths;
+  if (strcasecmp(cells[0], "binlog_snapshot_file") == 0) {
+    snprintf(pos->file, sizeof(pos->file), "%s", cells[1]);
+  } else {
+    pos->pos = strtoull(cells[1], NULL, 10);
+  }
+  return 0;
+}
+
+/* Are all transactions that were underway in `before` gone from `now`? Both read "uuid:7#12:9#31";
+ * what is between two '#' or commas names a transaction and its thread. */
+static bool owned_gone(const char *before, const char *now) {
+  char token[96];
+  for (const char *p = before; *p;) {
+    size_t n = strcspn(p, "#");
+    const char *number = p + n;
+    while (number > p && number[-1] != ':') {
+      number--;
+    }
+    size_t end = n + strcspn(p + n, ":,\n");
+    size_t len = (size_t)(p + end - number);
+    if (len && len < sizeof(token) - 2) {
+      memcpy(token, number, len);
+      token[len] = 0;
+      if (strstr(now, token)) {
+        return false;
+      }
+    }
+    p += end + (p[end] != 0);
+  }
+  return true;
+}
+
+/* The end of MySQL's log may lie behind transactions that are written there and not yet to be seen
+ * by a SELECT. Rows read now would lack them, and the log read from there too: so wait until they
+ * are through. */
+static int wait_for_commits(MYSQL *m, struct pe_err *err) {
+  char before[4096], now[4096];
+  int rc = pe_source_scalar(m, "SELECT @@GLOBAL.gtid_mode", now, sizeof(now), err);
+  if (rc < 0) {
+    return rc;
+  }
+  if (strncmp(now, "ON", 2) != 0) {
+    pe_sleep_ms(COMMIT_WAIT_MS); /* without GTIDs nothing tells; a commit takes far less */
+    return 0;
+  }
+  rc = pe_source_scalar(m, "SELECT @@GLOBAL.gtid_owned", before, sizeof(before), err);
+  for (int i = 0; rc >= 0 && i < COMMIT_POLLS_MAX; i++) {
+    if (!before[0]) {
+      return 0;
+    }
+    rc = pe_source_scalar(m, "SELECT @@GLOBAL.gtid_owned", now, sizeof(now), err);
+    if (rc >= 0 && owned_gone(before, now)) {
+      return 0;
+    }
+    pe_sleep_ms(COMMIT_POLL_MS);
+  }
+  return rc < 0 ? rc
+                : pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
+                             "transactions at the end of the binlog do not finish to commit; is "
+                             "the server's disk full, or does it wait for a replica?");
+}
+
+static int position_refused(MYSQL *m, struct pe_err *err) {
+  char account[256];
+  pe_source_account(m, account, sizeof(account));
+  return pe_err_set(err, PE_ESOURCE_GRANT, PE_CLASS_FATAL,
+                    "asking where the binlog ends was refused: GRANT REPLICATION CLIENT ON *.* "
+                    "TO %s",
+                    account);
+}
+
 int pe_source_position(MYSQL *m, struct pe_position *pos, struct pe_err *err) {
-  bool renamed = !mariadb_connection(m) && mysql_get_server_version(m) >= 80400;
+  bool mariadb = mariadb_connection(m) != 0;
+  bool renamed = !mariadb && mysql_get_server_version(m) >= 80400;
+  int rc = 0;
   pos->file[0] = 0;
   pos->pos = 0;
-  int rc = pe_source_query(m, renamed ? "SHOW BINARY LOG STATUS" : "SHOW MASTER STATUS",
-                           take_position, pos, err);
-  if (rc == PE_ESOURCE_GRANT) {
-    char account[256];
-    pe_source_account(m, account, sizeof(account));
-    return pe_err_set(err, PE_ESOURCE_GRANT, PE_CLASS_FATAL,
-                      "asking where the binlog ends was refused: GRANT REPLICATION CLIENT ON *.* "
-                      "TO %s",
-                      account);
+  if (mariadb) {
+    /* The end of the last transaction that a SELECT sees; SHOW MASTER STATUS is ahead of it. */
+    rc = pe_source_query(m, "SHOW GLOBAL STATUS LIKE 'binlog_snapshot_%'", take_status, pos, err);
   }
-  if (rc) {
+  if (!rc && !pos->file[0]) {
+    rc = pe_source_query(m, renamed ? "SHOW BINARY LOG STATUS" : "SHOW MASTER STATUS",
+                         take_position, pos, err);
+  }
+  if (rc == PE_ESOURCE_GRANT) {
+    return position_refused(m, err);
+  }
+  if (!rc && !mariadb && pos->file[0]) {
+    rc = wait_for_commits(m, err);
+  }
+  if (rc < 0) {
     return pe_err_wrap(err, "ask where the binlog ends");
   }
   if (!pos->file[0]) {
