@@ -27,11 +27,11 @@ static int add_columns(struct pe_engine *e, struct pe_etable *t, const struct pe
     nullable.nullable = true;
     pe_buf_init(&sql);
     pe_buf_puts(&sql, "ALTER TABLE ");
-    pe_buf_put_ident(&sql, e->db);
+    pe_buf_put_ident_ch(&sql, e->db);
     pe_buf_puts(&sql, ".");
-    pe_buf_put_ident(&sql, t->dest->dest.name);
+    pe_buf_put_ident_ch(&sql, t->dest->dest.name);
     pe_buf_puts(&sql, " ADD COLUMN IF NOT EXISTS ");
-    pe_buf_put_ident(&sql, c->name);
+    pe_buf_put_ident_ch(&sql, c->name);
     pe_buf_puts(&sql, " ");
     rc = pe_target_type(&nullable, &sql);
     if (!rc)

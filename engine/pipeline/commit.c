@@ -420,9 +420,9 @@ static int verify_work(struct pe_engine *e, void *arg, struct pe_err *err) {
   struct pe_buf sql;
   pe_buf_init(&sql);
   pe_buf_puts(&sql, "SELECT count() FROM ");
-  pe_buf_put_ident(&sql, e->db);
+  pe_buf_put_ident_ch(&sql, e->db);
   pe_buf_puts(&sql, ".");
-  pe_buf_put_ident(&sql, b->dest->dest.name);
+  pe_buf_put_ident_ch(&sql, b->dest->dest.name);
   pe_buf_puts(&sql, " WHERE _version IN (");
   uint32_t rows = pe_block_rows(b->block);
   uint32_t step = rows / VERIFY_VERSIONS + 1;

@@ -27,9 +27,9 @@ static int exec(struct pe_engine *e, struct pe_buf *sql, const char *settings, s
 static void put_name(struct pe_engine *e, struct pe_buf *b, bool stage, const char *name) {
   char full[256];
   snprintf(full, sizeof(full), "%s%s", stage ? STAGE_PREFIX : "", name);
-  pe_buf_put_ident(b, e->db);
+  pe_buf_put_ident_ch(b, e->db);
   pe_buf_puts(b, ".");
-  pe_buf_put_ident(b, full);
+  pe_buf_put_ident_ch(b, full);
 }
 
 static int drop_stage(struct pe_engine *e, struct pe_etable *t, struct pe_err *err) {
@@ -118,7 +118,7 @@ static void put_columns(struct pe_buf *b, const struct pe_target *t, enum column
     if (!first)
       pe_buf_puts(b, ", ");
     first = false;
-    pe_buf_put_ident(b, c->name);
+    pe_buf_put_ident_ch(b, c->name);
   }
 }
 

@@ -13,9 +13,9 @@ int pe_dlq_ensure(struct pe_engine *e, struct pe_etable *t, struct pe_err *err) 
   struct pe_buf sql;
   pe_buf_init(&sql);
   pe_buf_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
-  pe_buf_put_ident(&sql, e->db);
+  pe_buf_put_ident_ch(&sql, e->db);
   pe_buf_puts(&sql, ".");
-  pe_buf_put_ident(&sql, t->dlq);
+  pe_buf_put_ident_ch(&sql, t->dlq);
   pe_buf_puts(&sql,
               " (`table` String, `key` String, `_version` UInt64, `op` LowCardinality(String), "
               "`reason` String, `column` String, `traceback` String, `row` String, "
@@ -43,9 +43,9 @@ struct pe_edead *pe_dlq_of(struct pe_engine *e, struct pe_epoch *ep, struct pe_e
   struct pe_buf sql;
   pe_buf_init(&sql);
   pe_buf_puts(&sql, "INSERT INTO ");
-  pe_buf_put_ident(&sql, e->db);
+  pe_buf_put_ident_ch(&sql, e->db);
   pe_buf_puts(&sql, ".");
-  pe_buf_put_ident(&sql, t->dlq);
+  pe_buf_put_ident_ch(&sql, t->dlq);
   pe_buf_puts(&sql, " FORMAT JSONEachRow");
   d->sql = pe_buf_ok(&sql) ? strdup(pe_buf_cstr(&sql)) : NULL;
   pe_buf_close(&sql);

@@ -261,6 +261,8 @@ static int table_done_work(struct pe_engine *e, void *arg, struct pe_err *err) {
       rc = pe_state_table_set(e->state, &t->state, err);
     if (!rc)
       rc = pe_state_commit(e->state, err);
+    if (rc)
+      pe_state_rollback(e->state);
   }
   if (!rc && t->state.phase == PE_SNAP_DIFF)
     rc = pe_stage_apply(e, t, err);
@@ -268,9 +270,9 @@ static int table_done_work(struct pe_engine *e, void *arg, struct pe_err *err) {
     struct pe_buf sql;
     pe_buf_init(&sql);
     pe_buf_puts(&sql, "SYSTEM RELOAD DICTIONARY ");
-    pe_buf_put_ident(&sql, e->db);
+    pe_buf_put_ident_ch(&sql, e->db);
     pe_buf_puts(&sql, ".");
-    pe_buf_put_ident(&sql, t->cfg->dictionaries[i]);
+    pe_buf_put_ident_ch(&sql, t->cfg->dictionaries[i]);
     rc = pe_buf_ok(&sql) ? pe_ch_exec(e->ch_work, pe_buf_cstr(&sql), NULL, NULL, err) : PE_ENOMEM;
     pe_buf_close(&sql);
   }

@@ -75,9 +75,9 @@ int pe_dest_sql(struct pe_engine *e, struct pe_edest *d, struct pe_err *err) {
   struct pe_buf sql;
   pe_buf_init(&sql);
   pe_buf_puts(&sql, "INSERT INTO ");
-  pe_buf_put_ident(&sql, e->db);
+  pe_buf_put_ident_ch(&sql, e->db);
   pe_buf_puts(&sql, ".");
-  pe_buf_put_ident(&sql, d->dest.name);
+  pe_buf_put_ident_ch(&sql, d->dest.name);
   pe_buf_printf(&sql, " %s FORMAT Native", pe_plan_insert_columns(d->plan));
   free(d->insert_sql);
   d->insert_sql = pe_buf_ok(&sql) ? strdup(pe_buf_cstr(&sql)) : NULL;
