@@ -20,4 +20,6 @@ return pipe.pipeline {
     generation_device = pipe.reference { dictionaries = { "generation_device_dict" } },
     trustworthiness = pipe.reference { dictionaries = { "trustworthiness_dict" } },
   },
+  state_dir = pipe.env("STATE_DIR", "state"),
+  admin = { listen = pipe.env("ADMIN_LISTEN", "127.0.0.1:9464") }, -- "none": no HTTP
 }

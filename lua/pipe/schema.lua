@@ -123,7 +123,7 @@ local pipeline = {
   } },
   { key = "admin", type = "group", doc = "Metrics and health over HTTP.", fields = {
     { key = "listen", type = "string", pattern = "listen", default = "127.0.0.1:9464",
-      doc = 'ADDRESS:PORT of /metrics, /live, /ready and /status (reading only); "" for none. Keep it on loopback unless your network protects it.' },
+      doc = 'ADDRESS:PORT of /metrics, /live, /ready and /status (reading only); "none" or "" for none. Keep it on loopback unless your network protects it.' },
     { key = "ready_lag_ms", type = "duration", min = 1, max = 86400000, default = 300000, doc = "/ready fails while the pipeline lags more than this." },
   } },
   { key = "log", type = "group", doc = "Lines on standard error.", fields = {
@@ -154,6 +154,6 @@ return {
     name = { "^[%w_$.%-]+$", 128, "a table name" },
     module = { "^[%w_%-]+[%w_.%-]*$", 200, 'a module name such as "transforms.orders"' },
     file = { "^[%w_][%w_.%-]*$", 64, "letters, digits, `_`, `-` and `.` (at most 64)" },
-    listen = { "^%[?[%w.:%-]*%]?:%d+$", 200, 'ADDRESS:PORT such as "127.0.0.1:9464", or ""', empty = true },
+    listen = { "^%[?[%w.:%-]*%]?:%d+$", 200, 'ADDRESS:PORT such as "127.0.0.1:9464", or "none"', empty = true, also = "none" },
   },
 }

@@ -96,6 +96,7 @@ function check.string(ctx, path, f, v)
   if type(v) ~= "string" then return mistyped(ctx, path, f, v) end
   if v:find("%z") then return problem(ctx, path, "holds a zero byte") end
   local p = f.pattern and schema.patterns[f.pattern]
+  if p and p.also and v == p.also then return "" end
   if p and not (p.empty and v == "") and (not v:find(p[1]) or #v > p[2]) then
     return problem(ctx, path, "must be %s, not %s", p[3], shown(ctx, v, f))
   end
