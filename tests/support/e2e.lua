@@ -9,7 +9,7 @@ local clickhouse = require "support.clickhouse"
 local e2e = { proc = proc, mysql = mysql, engine = engine, clickhouse = clickhouse, root = engine.root }
 
 e2e.dir = os.getenv "PIPE_TEST_DIR" or ("/tmp/pipe-engine-e2e-%d"):format(proc.pid())
-e2e.port = tonumber(os.getenv "PIPE_TEST_PORT" or 21660)
+e2e.port = tonumber(os.getenv "PIPE_TEST_PORT" or 21630)
 e2e.password = "s3cret-of-the-capture-account"
 proc.sh("mkdir -p " .. proc.quote(e2e.dir))
 
@@ -83,9 +83,9 @@ function e2e.project(server, o)
   o.dir = ("%s/p%d"):format(e2e.dir, count)
   o.name = o.name or "p" .. count
   o.mysql_url = o.mysql_url or server:url(o.database)
-  -- A port is not used twice in a run: nothing left over from an earlier test can answer.
-  o.http_port = o.http_port or e2e.port + 1000 + (count * 2) % 2000
-  o.admin_port = o.admin_port or e2e.port + 1001 + (count * 2) % 2000
+  -- Ports go round, so that nothing left over from the test before can answer.
+  o.http_port = o.http_port or e2e.port + 6 + (count * 2) % 28
+  o.admin_port = o.admin_port or e2e.port + 7 + (count * 2) % 28
   local p = engine.project(o)
   p.db, p.server = db, server
   projects[#projects + 1] = p
