@@ -135,8 +135,9 @@ for _, family in ipairs(e2e.families) do
       e2e.expect_equal(p, "orders")
       local _, text = e:metric "none"
       local sum = {}
-      for name, v in text:gmatch '\npipe[%w_]*_(%l+)_total{[^}]*table="orders"[^}]*} (%d+)' do sum[name] = tonumber(v) end
-      assert.is_truthy(next(sum), text)
+      for name, v in text:gmatch 'pipe_engine_rows_(%l+)_total{[^}]*table="orders"[^}]*} (%d+)' do sum[name] = tonumber(v) end
+      assert.is_truthy(sum["in"] and sum["in"] >= 7, text) -- 3 copied, 3 updated, 1 deleted
+      assert.equal(sum["in"], sum.out + sum.filtered + sum.dlq)
     end)
   end)
 end

@@ -53,11 +53,11 @@ describe("ClickHouse away", function()
   it("a remote one that is away for a while: retried with back-off, /ready says why, then all is there", function()
     local port = e2e.port + 34
     local s = e2e.clickhouse_server("remote-ch", port)
-    finally(function() s:kill() end)
+    finally(function() s.kill() end)
     local p = project("mariadb", { clickhouse_url = s.url, clickhouse_http = s.url, schema = false, tables = "t = { target = 'remote_t' }," })
     local e = e2e.run(p)
     e2e.expect_equal(p, "t", { target = "remote_t" })
-    s:kill()
+    s.kill()
     p.db:exec "INSERT INTO t (v) VALUES (77); UPDATE t SET v = 0 WHERE id = 1"
     e2e.eventually("/ready fails and says why", function()
       return not e:ready() and p:http("/ready"):lower():find "clickhouse"

@@ -31,7 +31,7 @@ describe("a transform", function()
     local p = project { create = "CREATE TABLE t (id INT PRIMARY KEY, kind VARCHAR(10) NOT NULL, v INT NULL); INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
       schema = { ["1.sql"] = target:format "t" .. target:format "other" },
       tables = 't = { transform = "transforms.route", routes = { "other" } },',
-      transforms = { route = HEAD .. 'return function(row)\n  if row.kind == "b" then return pipe.to("other", row) end\n  return row\nend\n' } }
+      transforms = { route = HEAD .. 'return function(row)\n  if row.kind == "b" then return pipe.route(row, "other") end\n  return row\nend\n' } }
     e2e.run(p)
     e2e.expect(p, "SELECT (SELECT groupArray(id) FROM t FINAL), (SELECT groupArray(id) FROM other FINAL)", "[1]\t[2]")
     p.db:exec "UPDATE t SET kind = 'b' WHERE id = 1; UPDATE t SET kind = 'a' WHERE id = 2"

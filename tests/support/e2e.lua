@@ -186,7 +186,7 @@ function e2e.clickhouse_server(name, port)
   local s = { pid = pid, port = port, url = ("http://127.0.0.1:%d"):format(port), dir = dir }
   s.ch = clickhouse.connect(s.url)
   e2e.eventually("ClickHouse answers", function() return s.ch:ping() end, 30)
-  function s:kill()
+  function s.kill()
     proc.kill(pid, proc.KILL)
     proc.wait(pid, 10)
   end
