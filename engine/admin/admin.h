@@ -2,7 +2,7 @@
  * Unix socket, <state_dir>/<name>.sock, mode 0600: reading, reload, stop).
  *
  * It answers from before the engine is up (then /ready says "starting") until pe_admin_stop. The
- * engine is attached once it runs, and must outlive pe_admin_stop. Requests run on threads of
+ * engine is attached once it runs, and detached before it is destroyed. Requests run on threads of
  * libmicrohttpd and call only what engine.h says is for any thread. Bounds: connections, their
  * memory and their idle time; request bodies are refused.
  */
@@ -27,6 +27,8 @@ struct pe_admin; /* owner: the main thread */
 /* PE_ELOCKED: another engine answers on the socket. PE_EIO: the port is in use, the folder can't be
  * written. Block the signals before: threads are started. */
 int pe_admin_start(const struct pe_config *cfg, struct pe_admin **out, struct pe_err *err);
+/* From now on requests reach this engine. NULL, before it is destroyed: waits for those in flight;
+ * later ones hear "stopping". */
 void pe_admin_attach(struct pe_admin *a, struct pe_engine *e);
 /* Asks for a reload without waiting; its result is logged. Any thread. */
 void pe_admin_reload(struct pe_admin *a);

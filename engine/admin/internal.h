@@ -3,7 +3,6 @@
 #define PE_ADMIN_INTERNAL_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/un.h>
 
 #include "admin/admin.h"
@@ -25,22 +24,30 @@ int pe_control_listen(const struct pe_config *cfg, const struct pe_control *c, i
                       struct pe_err *err);
 int pe_tcp_listen(const char *listen_at, int *fd, unsigned *port, struct pe_err *err);
 
-/* reloader.c: a thread that does the reloads nobody waits for. owner: itself; wanted under lock. */
+/* The engine as requests see it. Whoever uses it holds the lock for reading all the while, so
+ * taking it away waits for those in flight. */
+struct pe_admin_engine {
+  pthread_rwlock_t lock;
+  struct pe_engine *engine; /* NULL: `without` says why */
+  const char *without;      /* "starting", "stopping" */
+};
+
+/* reloader.c: a thread that does the reloads nobody waits for. owner: itself; wanted and stopping
+ * under lock. */
 struct pe_reloader {
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t wake;
   bool running, wanted, stopping;
-  _Atomic(struct pe_engine *) *engine;
+  struct pe_admin_engine *engine;
 };
-int pe_reloader_start(struct pe_reloader *r, _Atomic(struct pe_engine *) *engine,
-                      struct pe_err *err);
+int pe_reloader_start(struct pe_reloader *r, struct pe_admin_engine *engine, struct pe_err *err);
 void pe_reloader_want(struct pe_reloader *r);
 void pe_reloader_stop(struct pe_reloader *r);
 
 struct pe_admin {
   unsigned ready_lag_ms;
-  _Atomic(struct pe_engine *) engine; /* NULL: starting */
+  struct pe_admin_engine engine;
   struct pe_control control;
   struct MHD_Daemon *tcp, *unix_;
   unsigned port;

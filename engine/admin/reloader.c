@@ -6,15 +6,16 @@
 #include "base/log.h"
 
 static void reload_once(struct pe_reloader *r) {
-  struct pe_engine *e = atomic_load(r->engine);
   struct pe_reload_result res;
   memset(&res, 0, sizeof(res));
-  if (!e) {
-    pe_warn("admin", "reload: not yet, the engine is starting; ask again");
-    return;
+  pthread_rwlock_rdlock(&r->engine->lock);
+  if (r->engine->engine) {
+    pe_engine_reload(r->engine->engine, PE_ADMIN_RELOAD_MS, &res);
+    pe_log(res.code == 0 ? PE_LOG_INFO : PE_LOG_ERROR, "admin", "%s", res.text);
+  } else {
+    pe_warn("admin", "not reloaded: the engine is %s", r->engine->without);
   }
-  pe_engine_reload(e, PE_ADMIN_RELOAD_MS, &res);
-  pe_log(res.code == 0 ? PE_LOG_INFO : PE_LOG_ERROR, "admin", "%s", res.text);
+  pthread_rwlock_unlock(&r->engine->lock);
 }
 
 static void *reloader_main(void *arg) {
@@ -34,8 +35,7 @@ static void *reloader_main(void *arg) {
   return NULL;
 }
 
-int pe_reloader_start(struct pe_reloader *r, _Atomic(struct pe_engine *) *engine,
-                      struct pe_err *err) {
+int pe_reloader_start(struct pe_reloader *r, struct pe_admin_engine *engine, struct pe_err *err) {
   r->engine = engine;
   pthread_mutex_init(&r->lock, NULL);
   pthread_cond_init(&r->wake, NULL);

@@ -12,7 +12,7 @@
 
 struct request {
   struct pe_admin *admin;
-  struct pe_engine *engine; /* NULL: starting */
+  struct pe_engine *engine; /* NULL: starting or stopping */
   bool control;             /* through the Unix socket */
   bool wait, text;          /* query arguments */
   struct pe_buf *out;
@@ -58,7 +58,7 @@ static unsigned get_live(struct request *r) {
 
 static unsigned get_ready(struct request *r) {
   if (!r->engine) {
-    pe_buf_puts(r->out, "not ready: starting\n");
+    pe_buf_printf(r->out, "not ready: %s\n", r->admin->engine.without);
     return MHD_HTTP_SERVICE_UNAVAILABLE;
   }
   struct pe_engine_status *st = status_of(r);
@@ -72,12 +72,13 @@ static unsigned get_ready(struct request *r) {
 
 static unsigned get_status(struct request *r) {
   if (!r->engine) {
-    if (!r->text) {
+    const char *word = r->admin->engine.without;
+    if (r->text) {
+      pe_buf_printf(r->out, "%s\n", word);
+    } else {
       r->type = JSON;
+      pe_buf_printf(r->out, "{\"state\":\"%s\",\"ready\":false,\"reason\":\"%s\"}\n", word, word);
     }
-    pe_buf_puts(r->out, r->text
-                            ? "starting\n"
-                            : "{\"state\":\"starting\",\"ready\":false,\"reason\":\"starting\"}\n");
     return MHD_HTTP_OK;
   }
   struct pe_engine_status *st = status_of(r);
@@ -101,7 +102,7 @@ static unsigned get_index(struct request *r) {
 
 static unsigned post_reload(struct request *r) {
   if (!r->engine) {
-    pe_buf_puts(r->out, "not reloaded: the engine is starting; ask again\n");
+    pe_buf_printf(r->out, "not reloaded: the engine is %s\n", r->admin->engine.without);
     return MHD_HTTP_SERVICE_UNAVAILABLE;
   }
   if (!r->wait) {
@@ -123,9 +124,13 @@ static unsigned post_reload(struct request *r) {
 }
 
 static unsigned post_stop(struct request *r) {
-  if (!r->engine) {
-    pe_buf_puts(r->out, "not stopped: the engine is starting; ask again, or send it SIGTERM\n");
+  if (!r->engine && strcmp(r->admin->engine.without, "starting") == 0) {
+    pe_buf_puts(r->out, "not asked to stop: the engine is still starting; SIGTERM ends it\n");
     return MHD_HTTP_SERVICE_UNAVAILABLE;
+  }
+  if (!r->engine) {
+    pe_buf_puts(r->out, "stopping\n");
+    return MHD_HTTP_ACCEPTED;
   }
   pe_info("admin", "stop asked for");
   pe_engine_stop(r->engine);
@@ -200,9 +205,10 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *conn, const char
   const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_DAEMON);
   const char *wait = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "wait");
   const char *format = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "format");
+  pthread_rwlock_rdlock(&a->engine.lock);
   struct request r = {
       .admin = a,
-      .engine = atomic_load(&a->engine),
+      .engine = a->engine.engine,
       .control = info && info->daemon == a->unix_,
       .wait = !wait || strcmp(wait, "0") != 0,
       .text = format && strcmp(format, "text") == 0,
@@ -210,6 +216,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *conn, const char
       .type = TEXT,
   };
   unsigned code = dispatch(&r, method, url);
+  pthread_rwlock_unlock(&a->engine.lock);
   enum MHD_Result rc = answer(conn, code, &r);
   pe_buf_close(&out);
   return rc;
@@ -232,9 +239,12 @@ int pe_admin_start(const struct pe_config *cfg, struct pe_admin **out, struct pe
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
   }
   a->ready_lag_ms = cfg->ready_lag_ms;
+  pthread_rwlock_init(&a->engine.lock, NULL);
+  a->engine.without = "starting";
   int control = -1, tcp = -1, rc;
   bool bound = false;
   if ((rc = pe_control_dir(cfg, err)) != 0 || (rc = pe_control_open(cfg, &a->control, err)) != 0) {
+    pthread_rwlock_destroy(&a->engine.lock);
     free(a);
     return rc;
   }
@@ -271,7 +281,10 @@ int pe_admin_start(const struct pe_config *cfg, struct pe_admin **out, struct pe
 }
 
 void pe_admin_attach(struct pe_admin *a, struct pe_engine *e) {
-  atomic_store(&a->engine, e);
+  pthread_rwlock_wrlock(&a->engine.lock);
+  a->engine.without = e ? "" : "stopping";
+  a->engine.engine = e;
+  pthread_rwlock_unlock(&a->engine.lock);
 }
 
 void pe_admin_reload(struct pe_admin *a) {
@@ -297,5 +310,6 @@ void pe_admin_stop(struct pe_admin *a) {
   }
   pe_reloader_stop(&a->reloader);
   pe_control_close(&a->control);
+  pthread_rwlock_destroy(&a->engine.lock);
   free(a);
 }
