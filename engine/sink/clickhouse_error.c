@@ -306,7 +306,6 @@ int pe_ch_transfer_error(struct pe_err *err, CURLcode result, const char *detail
           why);
     case CURLE_SSL_CACERT_BADFILE:
       return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL, "the ca file can't be used: %s", why);
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
       return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL, "%s is no usable address: %s", o->url,
                         why);
