@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "source/decode_temporal.h"
 #include "source/snapshot_internal.h"
 
 enum wire_op {
@@ -146,6 +147,7 @@ int pe_wire_init(struct pe_wire *w, const struct pe_table *t, const MYSQL_FIELD 
     return pe_err_set(err, PE_ESOURCE_PROTO, PE_CLASS_FATAL,
                       "%u columns were asked for and %u came", t->nsource, nfields);
   }
+  pe_calendar_init();
   w->t = t;
   w->n = nfields;
   w->cols = calloc(nfields, sizeof(*w->cols));
@@ -186,15 +188,6 @@ static uint32_t le32(const uint8_t *p) {
   return v;
 }
 
-static bool real_day(uint32_t y, uint32_t m, uint32_t d) {
-  static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  if (m < 1 || m > 12 || d < 1) {
-    return false;
-  }
-  bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-  return d <= days[m - 1] || (m == 2 && d == 29 && leap);
-}
-
 /* p[0..n): year 2, month 1, day 1, then time of day; left out where all of the rest is zero. */
 static bool put_date(const uint8_t *p, size_t n, uint8_t *to) {
   uint32_t y = 0, m = 0, d = 0;
@@ -206,8 +199,7 @@ static bool put_date(const uint8_t *p, size_t n, uint8_t *to) {
   if ((n != 0 && n != 4 && n != 7 && n != 11) || y > 9999 || m > 12 || d > 31) {
     return false;
   }
-  int32_t v = real_day(y, m, d) ? pe_days_from_civil((int)y, m, d)
-                                : PE_DATE_SPECIAL_BASE + (int32_t)(y << 9 | m << 5 | d);
+  int32_t v = pe_temporal_date(y, m, d);
   memcpy(to, &v, sizeof(v));
   return true;
 }
@@ -233,15 +225,7 @@ static bool put_datetime(const uint8_t *p, size_t n, uint8_t *to) {
   if (y > 9999 || m > 12 || d > 31 || h > 23 || min > 59 || s > 59 || us > 999999) {
     return false;
   }
-  int64_t v;
-  if (real_day(y, m, d)) {
-    int64_t secs = (int64_t)pe_days_from_civil((int)y, m, d) * DAY_SECONDS;
-    v = (secs + h * 3600 + min * 60 + s) * 1000000 + us;
-  } else {
-    v = PE_DATETIME_SPECIAL_BASE + (int64_t)((uint64_t)(y * 13 + m) << 42 | (uint64_t)d << 37 |
-                                             (uint64_t)h << 32 | (uint64_t)min << 26 |
-                                             (uint64_t)s << 20 | us);
-  }
+  int64_t v = pe_temporal_datetime(y * PE_CAL_MONTHS + m, d, h, min, s, us);
   memcpy(to, &v, sizeof(v));
   return true;
 }
