@@ -128,6 +128,34 @@ for _, family in ipairs(e2e.families) do
       e2e.expect_equal(p, "orders", nil, 60)
     end)
 
+    it("passes 5 million rows of one transaction in bounded memory #slow", function()
+      local p = project()
+      local e = e2e.run(p)
+      local rows = family == "mariadb" and "seq_1_to_5000000" or
+        "(WITH RECURSIVE s (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM s WHERE seq < 5000000) SELECT seq FROM s) s"
+      if family == "mysql" then p.db:exec "SET cte_max_recursion_depth = 6000000" end
+      local log = p.dir .. "/load.log"
+      local work = e2e.proc.fork(function()
+        local db = assert(e2e.mysql.connect { socket = p.server.socket, database = p.database, timeout = 600 })
+        if family == "mysql" then db:exec "SET cte_max_recursion_depth = 6000000" end
+        db:exec("INSERT INTO orders SELECT 1000 + seq, seq % 1000, '2026-01-01' + INTERVAL seq SECOND, seq / 100, 'a note of some length' FROM " .. rows)
+      end, log)
+      local most = 0
+      while not e2e.proc.poll(work) do
+        most = math.max(most, e:rss_kb())
+        e2e.proc.sleep(0.1)
+      end
+      assert.equal(0, e2e.proc.poll(work), e2e.proc.read(log))
+      local deadline = e2e.proc.now() + 120
+      repeat
+        most = math.max(most, e:rss_kb())
+        e2e.proc.sleep(0.1)
+      until p.ch:try "SELECT count() FROM orders" == "5000003\n" or e2e.proc.now() > deadline
+      e2e.expect_equal(p, "orders", nil, 60)
+      print(("5 M rows in one transaction: at most %d MB resident"):format(most / 1024))
+      assert.is_true(most < 100 * 1024, ("%d KB resident"):format(most))
+    end)
+
     it("counts each row once: in = out + filtered + quarantined", function()
       local p = project()
       local e = e2e.run(p)

@@ -6,10 +6,6 @@ local proc = e2e.proc
 local CREATE = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT NULL, s VARCHAR(200) NULL); INSERT INTO t (v) VALUES (1), (2), (3), (4), (5)"
 local DIGITS = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
 
-local function rss_kb(pid)
-  return tonumber(((proc.read("/proc/" .. pid .. "/status") or ""):match "VmRSS:%s+(%d+)"))
-end
-
 local function project(family, o)
   o = o or {}
   o.create, o.tables = o.create or CREATE, o.tables or "t = {},"
@@ -37,13 +33,13 @@ describe("ClickHouse away", function()
     local e = e2e.run(p)
     e2e.expect_equal(p, "t")
     local child = e:clickhouse_pid()
-    local before = rss_kb(e.pid)
+    local before = e:rss_kb()
     proc.kill(child, proc.STOP)
     for _ = 1, 4 do
       p.db:exec(("INSERT INTO t (v, s) SELECT a.d, repeat('x', 180) FROM %s a, %s b, %s c, %s d, %s e"):format(DIGITS, DIGITS, DIGITS, DIGITS, DIGITS))
     end
     proc.sleep(3)
-    local held = rss_kb(e.pid)
+    local held = e:rss_kb()
     assert.is_true(held - before < 150 * 1024, ("%d -> %d KB"):format(before, held))
     proc.kill(child, proc.CONT)
     e2e.expect_equal(p, "t", nil, 60)
@@ -146,6 +142,27 @@ for _, family in ipairs(e2e.families) do
       e2e.expect(p, "SELECT count() FROM t FINAL WHERE id IN (2, 3)", 0)
       p.db:exec "UPDATE t SET v = 501 WHERE id = 1; DELETE FROM t WHERE id = 4"
       e2e.expect_equal(p, "t")
+    end)
+
+    it("a history that began anew (RESET): stops, and after the resync its lower log positions win", function()
+      local server = e2e.server(family, "reset", "server-id=998")
+      local p = e2e.project(server, { create = CREATE, tables = "t = {}," })
+      for _ = 1, 5 do server.db:exec "FLUSH BINARY LOGS" end
+      local e = e2e.run(p)
+      p.db:exec "UPDATE t SET v = 10 WHERE id < 4"
+      e2e.expect_equal(p, "t")
+      assert.equal(0, e:stop())
+      server.db:exec(family == "mysql" and "RESET BINARY LOGS AND GTIDS" or "RESET MASTER")
+      p.db:exec "UPDATE t SET v = 20 WHERE id = 1; DELETE FROM t WHERE id = 2"
+      local code, out, err = p:cli "@"
+      assert.is_true(code == 65 or code == 66, tostring(code) .. out .. err)
+      assert.is_truthy((out .. err):find("pipe-engine resync", 1, true), out .. err)
+      assert.equal(0, (p:cli("resync", "@")))
+      e2e.run(p)
+      e2e.expect_equal(p, "t", nil, 30)
+      p.db:exec "UPDATE t SET v = 30 WHERE id = 1; DELETE FROM t WHERE id = 3"
+      e2e.expect_equal(p, "t")
+      e2e.expect(p, "SELECT groupArray((id, v)) FROM (SELECT id, v FROM t FINAL WHERE id < 4 ORDER BY id)", "[(1,30)]")
     end)
 
     it("another server behind the same address: refuses to go on", function()

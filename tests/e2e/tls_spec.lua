@@ -64,3 +64,21 @@ describe("TLS to the source", function()
     p.env.MYSQL_URL = server:url(p.database, "tlsonly", nil, "?tls=off")
   end)
 end)
+
+describe("TLS to the target", function()
+  after_each(e2e.cleanup)
+
+  it("fails for a certificate of an unknown authority, and says that it is the certificate", function()
+    local d = e2e.dir .. "/tls-target"
+    proc.sh(("mkdir -p %s && cd %s && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>openssl.log"):format(d, d))
+    local port = e2e.port + 34
+    local pid = proc.spawn { "openssl", "s_server", "-accept", "127.0.0.1:" .. port, "-cert", d .. "/cert.pem", "-key", d .. "/key.pem", "-www",
+      out = d .. "/server.log" }
+    finally(function() proc.kill(pid, proc.KILL) end)
+    local p = e2e.project(e2e.server "mariadb", { create = "CREATE TABLE t (id INT PRIMARY KEY)", tables = "t = {},",
+      clickhouse_url = "https://127.0.0.1:" .. port })
+    local code, out, err = p:cli "@"
+    assert.is_true(code == 69 or code == 77 or code == 78, tostring(code) .. out .. err)
+    assert.is_truthy((out .. err):lower():find "certificate" or (out .. err):find "SSL" or (out .. err):find "TLS", out .. err)
+  end)
+end)

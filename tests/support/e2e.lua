@@ -12,6 +12,7 @@ e2e.dir = os.getenv "PIPE_TEST_DIR" or ("/tmp/pipe-engine-e2e-%d"):format(proc.p
 e2e.port = tonumber(os.getenv "PIPE_TEST_PORT" or 21630)
 e2e.password = "s3cret-of-the-capture-account"
 proc.sh("mkdir -p " .. proc.quote(e2e.dir))
+if not os.getenv "PIPE_TEST_KEEP" then proc.guard("sleep 3; rm -rf " .. proc.quote(e2e.dir)) end
 
 local SERVERS = {
   mariadb = { command = engine.root .. "/examples/support/mariadb", offset = 0 },

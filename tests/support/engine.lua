@@ -150,6 +150,11 @@ function Engine:kill()
   proc.wait(self.pid, 10)
 end
 
+-- Resident memory of the engine itself.
+function Engine:rss_kb()
+  return tonumber(((proc.read("/proc/" .. self.pid .. "/status") or ""):match "VmRSS:%s+(%d+)")) or 0
+end
+
 -- The embedded ClickHouse: the engine's child.
 function Engine:clickhouse_pid()
   for _, pid in ipairs(proc.children(self.pid)) do
