@@ -178,7 +178,12 @@ static int create_target(struct pe_engine *e, const struct pe_table *source, con
                          struct pe_target **target, struct pe_err *err) {
   struct pe_buf sql;
   pe_buf_init(&sql);
-  int rc = pe_target_ddl(source, e->db, name, &sql, err);
+  struct pe_table *whole = pe_table_clone(source);
+  int rc = whole ? pe_table_finish(whole, err) : PE_ENOMEM;
+  if (!rc)
+    rc = pe_target_ddl(whole, e->db, name, &sql, err);
+  if (whole)
+    pe_table_unref(whole);
   if (!rc)
     rc = pe_ch_exec(e->ch_work, pe_buf_cstr(&sql), NULL, NULL, err);
   pe_buf_close(&sql);
