@@ -38,11 +38,17 @@ static void defaults(struct pe_ch_opts *o) {
   snprintf(o->database, sizeof o->database, "default");
 }
 
-/* A part of the URL into out, decoded; 0 when it isn't there, negative when it doesn't fit. */
+/* A part of the URL into out, decoded; 0 when it isn't there, negative when it doesn't fit or
+ * decodes into control characters. */
 static int url_part(CURLU *u, CURLUPart part, char *out, size_t n, unsigned flags) {
   char *value = NULL;
-  if (curl_url_get(u, part, &value, flags) != CURLUE_OK || !value) {
+  CURLUcode code = curl_url_get(u, part, &value, flags);
+  if (code == CURLUE_NO_USER || code == CURLUE_NO_PASSWORD || code == CURLUE_NO_HOST ||
+      code == CURLUE_NO_PORT || code == CURLUE_NO_QUERY) {
     return 0;
+  }
+  if (code != CURLUE_OK || !value) {
+    return -1;
   }
   int fits = strlen(value) < n ? 1 : -1;
   if (fits > 0) {

@@ -64,8 +64,9 @@ struct pe_ch_insert {
   void (*cb)(struct pe_ch_insert *req, int code, const struct pe_err *err); /* on the loop */
   void *arg;
   int ch_code; /* ClickHouse's exception code, 0 none */
-  uint64_t
-      written_rows; /* X-ClickHouse-Summary, views included; 0 when the block was known already */
+  /* X-ClickHouse-Summary: rows written, views included. ClickHouse 26 counts a block that it knew
+   * already as written, so this doesn't tell whether the token was known. */
+  uint64_t written_rows;
   struct pe_ch_insert *next_; /* pe_ch's own, while it waits */
 };
 /* Asynchronous. At most opts.connections run at once, the rest waits in order. The request is the
