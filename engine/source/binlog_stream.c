@@ -20,7 +20,8 @@ static const uint64_t first_pos = 4;             /* behind the magic number */
 struct event {
   struct pe_binlog_header h;
   const uint8_t *p, *body;
-  size_t n; /* of the body */
+  size_t n;       /* of the body */
+  size_t whole_n; /* with the checksum, if there is one */
   uint64_t start, end;
   bool artificial; /* made for this connection, not in the file */
 };
@@ -147,20 +148,32 @@ int pe_stream_file_torn(struct pe_stream *s, const char *next, struct pe_err *er
   return rc;
 }
 
-/* Whether the events of this connection come with checksums must be known before the
- * FORMAT_DESCRIPTION tells: the first event, a made-up ROTATE, names the file that was asked for.
- */
-static size_t rotate_body_len(const struct pe_stream *s, const struct event *e) {
-  size_t asked = strlen(s->wanted_file);
-  bool extra = !s->have_fde && e->n == 8 + asked + PE_BL_CHECKSUM_BYTES &&
-               memcmp(e->body + 8, s->wanted_file, asked) == 0;
-  return extra ? e->n - PE_BL_CHECKSUM_BYTES : e->n;
+/* A made-up ROTATE comes with or without a checksum whatever the other events of the connection do
+ * (MariaDB: as asked for; MySQL: as the file has it), so its name tells. */
+static bool read_artificial_rotate(const struct pe_stream *s, const struct event *e, uint64_t *pos,
+                                   char file[PE_BINLOG_FILE_MAX]) {
+  size_t whole = e->whole_n;
+  char with[PE_BINLOG_FILE_MAX], without[PE_BINLOG_FILE_MAX];
+  bool longer = pe_binlog_rotate_read(e->body, whole, pos, with);
+  bool shorter = whole > PE_BL_CHECKSUM_BYTES &&
+                 pe_binlog_rotate_read(e->body, whole - PE_BL_CHECKSUM_BYTES, pos, without);
+  if (shorter && !(longer && strcmp(with, s->file) == 0) &&
+      (!longer || strcmp(without, s->file) == 0 || pe_binlog_file_number(with) < 0)) {
+    strcpy(file, without);
+    return true;
+  }
+  if (longer) {
+    strcpy(file, with);
+  }
+  return longer;
 }
 
 static int on_rotate(struct pe_stream *s, const struct event *e, struct pe_err *err) {
   char file[PE_BINLOG_FILE_MAX];
   uint64_t pos;
-  if (!pe_binlog_rotate_read(e->body, rotate_body_len(s, e), &pos, file)) {
+  bool ok = e->artificial ? read_artificial_rotate(s, e, &pos, file)
+                          : pe_binlog_rotate_read(e->body, e->n, &pos, file);
+  if (!ok) {
     return pe_err_set(err, PE_ESOURCE_PROTO, PE_CLASS_FATAL, "malformed ROTATE event at %s:%llu",
                       s->file, (unsigned long long)s->pos);
   }
@@ -449,7 +462,7 @@ static int read_event(struct pe_stream *s, const uint8_t *p, size_t n, struct ev
   }
   e->p = p;
   e->body = p + PE_BL_HEADER_BYTES;
-  e->n = n - PE_BL_HEADER_BYTES;
+  e->n = e->whole_n = n - PE_BL_HEADER_BYTES;
   e->artificial = is_artificial(&e->h);
   bool checksum = s->have_fde && s->fde.has_checksum && e->h.type != PE_BL_FORMAT_DESCRIPTION;
   if (checksum && !s->crc_stripped) {
