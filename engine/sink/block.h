@@ -31,8 +31,9 @@ struct pe_plan;
 int pe_plan_create(const struct pe_dest *dest, const struct pe_target *target,
                    const struct pe_plan_opts *o, struct pe_plan **out, struct pe_err *err);
 void pe_plan_destroy(struct pe_plan *p);
-const char *pe_plan_insert_columns(
-    const struct pe_plan *p); /* "(`a`,`b`)" for the INSERT statement */
+/* "(`a`,`b`)" for the INSERT statement, to stand before FORMAT; where an extra column may take its
+ * DEFAULT, a SETTINGS clause follows the bracket. */
+const char *pe_plan_insert_columns(const struct pe_plan *p);
 
 /* For outs[i] of this plan's dest: bad[i] = 0, or 1 + the layout column that does not fit;
  * reasons[i] a static text. Returns the number of bad rows. Cheap when no column is checked. */

@@ -177,6 +177,9 @@ void pe_plan_partition(const struct pe_plan *p, const struct pe_out *outs, size_
     for (uint32_t k = 1; k < p->nparts; k++) {
       number_part(p, &p->parts[k], outs + at, m, more);
       for (size_t i = 0; i < m; i++) {
+        if (k == 1) { /* small numbers side by side would meet in an exclusive or */
+          partition[at + i] = mix(null_number, partition[at + i]);
+        }
         partition[at + i] = mix(partition[at + i], more[i]);
       }
     }

@@ -17,6 +17,7 @@ struct making {
   struct pe_buf problems;
   struct pe_buf columns; /* of the INSERT statement */
   uint32_t nproblems;
+  bool null_is_default; /* some column takes its DEFAULT for a NULL */
 };
 
 static void problem(struct making *m, const char *column, const char *what) {
@@ -128,6 +129,7 @@ static int add_column(struct making *m, uint32_t col, const struct pe_chcolumn *
    * fills shall have; a NULL of the source must not become anything else. */
   bool null_is_default = c->is_extra && to->has_default && !to->nullable;
   v->nulls = to->nullable || null_is_default;
+  m->null_is_default |= null_is_default;
   if (c->ctype == PE_C_ENUM && v->string && !make_members(m, c, v)) {
     return PE_ENOMEM;
   }
@@ -274,6 +276,9 @@ static int build(struct making *m) {
   missing(m);
   add_parts(m);
   pe_buf_puts(&m->columns, ")");
+  if (m->null_is_default) {
+    pe_buf_puts(&m->columns, " SETTINGS input_format_null_as_default = 1");
+  }
   if (!pe_buf_ok(&m->columns) || !pe_buf_ok(&m->problems)) {
     return PE_ENOMEM;
   }
