@@ -152,9 +152,9 @@ static bool decimal_step(const struct pe_column *c, const struct pe_map_column *
   }
 }
 
-/* MariaDB's UUID, INET4 and INET6 travel as BINARY. */
+/* MariaDB's UUID, INET4 and INET6 travel as BINARY, but a SELECT gives text. */
 static bool is_fixed_text(const struct pe_column *c, struct pe_decode_step *s) {
-  if (c->ctype != PE_C_STR || !c->type_text) {
+  if ((c->ctype != PE_C_STR && c->ctype != PE_C_BYTES) || !c->type_text) {
     return false;
   }
   if (strcasecmp(c->type_text, "uuid") == 0) {
@@ -261,6 +261,13 @@ static bool step_of(const struct pe_column *c, const struct pe_map_column *mc,
   }
 }
 
+/* ENUM and SET are known as the STRING that they travel as, or as what they are. */
+static bool same_family(const struct pe_column *c, const struct pe_map_column *mc) {
+  uint8_t known = family(c->mysql_type), logged = family(mc->type);
+  bool members = mc->type == PE_MT_ENUM || mc->type == PE_MT_SET;
+  return !c->mysql_type || known == logged || (members && known == PE_MT_STRING);
+}
+
 int pe_binlog_schema_step(const struct pe_column *c, const struct pe_map_column *mc,
                           struct pe_decode_step *step, struct pe_err *err) {
   memset(step, 0, sizeof(*step));
@@ -271,7 +278,7 @@ int pe_binlog_schema_step(const struct pe_column *c, const struct pe_map_column 
                       "TABLE ... MODIFY it without COMPRESSED",
                       c->name);
   }
-  if ((c->mysql_type && family(c->mysql_type) != family(mc->type)) || !step_of(c, mc, step)) {
+  if (!same_family(c, mc) || !step_of(c, mc, step)) {
     return differs(c, mc, err);
   }
   return 0;
