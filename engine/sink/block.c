@@ -13,7 +13,6 @@
 
 /* What a cleared block keeps for the next one. */
 static const size_t keep_bytes_max = (size_t)32 << 20;
-static const size_t block_bytes_max = ((size_t)4 << 30) - 1;
 
 struct column {
   struct pe_buf nulls, values;
@@ -187,7 +186,7 @@ int pe_block_append(struct pe_block *b, const struct pe_out *outs, const uint32_
   PE_ASSERT(n <= UINT32_MAX - before);
   for (size_t at = 0; at < n; at += PE_BLOCK_GROUP) {
     size_t m = n - at < PE_BLOCK_GROUP ? n - at : PE_BLOCK_GROUP;
-    if (!append_group(b, outs, idx + at, m) || b->bytes > block_bytes_max) {
+    if (!append_group(b, outs, idx + at, m) || b->bytes > PE_BLOCK_BYTES_MAX) {
       cut(b, before);
       return PE_ENOMEM;
     }

@@ -48,7 +48,8 @@ struct pe_block;
 struct pe_block *pe_block_create(const struct pe_plan *p);
 void pe_block_destroy(struct pe_block *b);
 void pe_block_clear(struct pe_block *b); /* keeps memory, up to a bound */
-/* Appends outs[idx[0..n)]. PE_ENOMEM. */
+/* Appends outs[idx[0..n)]. PE_ENOMEM (also where the block would pass 4 GB); the block is then as
+ * it was. */
 int pe_block_append(struct pe_block *b, const struct pe_out *outs, const uint32_t *idx, size_t n);
 uint32_t pe_block_rows(const struct pe_block *b);
 size_t pe_block_bytes(const struct pe_block *b);  /* encoded size */

@@ -30,7 +30,7 @@ static uint64_t hash_bytes(const void *p, size_t n) {
 }
 
 static int64_t floor_day(int64_t us) {
-  return (us >= 0 ? us : us - (day_us - 1)) / day_us;
+  return us / day_us - (us % day_us < 0);
 }
 
 /* The day of a DATE or DATETIME; false: it goes out as NULL. */

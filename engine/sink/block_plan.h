@@ -10,6 +10,9 @@ enum {
   PE_VARINT_MAX = 10
 };
 
+/* A block larger than that is refused (the pipeline cuts blocks long before). */
+#define PE_BLOCK_BYTES_MAX (((size_t)4 << 30) - 1)
+
 struct pe_wide { /* 256 bits, two's complement, least significant first */
   uint64_t w[4];
 };

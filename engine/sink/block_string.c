@@ -10,6 +10,9 @@ static void put_bytes(const struct pe_conv *c, const uint8_t *const *rows, size_
     memcpy(&s, rows[i] + c->offset, sizeof(s));
     need += (nulls && nulls[i] ? 0 : (size_t)s.len) + PE_VARINT_MAX;
   }
+  if (need > PE_BLOCK_BYTES_MAX) { /* before it is copied for nothing */
+    dst->failed = true;
+  }
   if (!pe_buf_reserve(dst, need)) {
     return;
   }

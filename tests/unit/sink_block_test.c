@@ -134,6 +134,38 @@ static void a_cleared_block_keeps_little(void **state) {
   fx_close(&f);
 }
 
+static void an_append_that_fails_leaves_the_block_as_it_was(void **state) {
+  (void)state;
+  struct fx f;
+  fx_open(&f, small, FX_COUNT(small), small_target, "", NULL);
+  for (int i = 0; i < 602; i++) {
+    fx_str(&f, fx_row(&f), 2, "abcdefgh", (size_t)i % 9);
+  }
+  struct pe_str huge = {.p = "", .len = UINT32_MAX}; /* refused before a byte of it is read */
+  fx_set(&f, (uint8_t *)(uintptr_t)f.outs[600].row, 2, &huge, sizeof(huge));
+  fx_set(&f, (uint8_t *)(uintptr_t)f.outs[601].row, 2, &huge, sizeof(huge));
+  uint32_t idx[602];
+  for (uint32_t i = 0; i < 602; i++) {
+    idx[i] = i;
+  }
+  struct pe_block *b = pe_block_create(f.plan);
+  struct pe_buf before, after;
+  assert_int_equal(pe_block_append(b, f.outs, idx, 300), 0);
+  fx_bytes(b, &before);
+  assert_int_equal(pe_block_append(b, f.outs, idx + 10, 592), PE_ENOMEM);
+  fx_bytes(b, &after);
+  assert_int_equal(pe_block_rows(b), 300);
+  assert_int_equal(after.len, before.len);
+  assert_memory_equal(after.data, before.data, after.len);
+  assert_int_equal(pe_block_append(b, f.outs, idx, 1), 0);
+  assert_int_equal(pe_block_rows(b), 301);
+  assert_int_equal(pe_block_version(b, 300), 1);
+  pe_buf_close(&before);
+  pe_buf_close(&after);
+  pe_block_destroy(b);
+  fx_close(&f);
+}
+
 /* One source column `v` against one target type: which of the values are refused. */
 struct values {
   struct fx_column from;
@@ -564,6 +596,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_bytes_of_a_block),
       cmocka_unit_test(slices_are_the_blocks_of_their_rows),
+      cmocka_unit_test(an_append_that_fails_leaves_the_block_as_it_was),
       cmocka_unit_test(a_cleared_block_keeps_little),
       cmocka_unit_test(what_does_not_fit_is_marked),
       cmocka_unit_test(nulls_and_tombstones_are_marked),
