@@ -2,10 +2,6 @@
  * real errors, broken and cut requests, SQL folders. Skipped where libchdb.so isn't there. */
 #include "sink_embedded_support.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 /* --- helpers ---------------------------------------------------------------------------------- */
 
 struct insert {
@@ -137,7 +133,7 @@ static void test_one_block_is_one_part(void **state) {
 static void test_compressed(void **state) {
   struct server *s = need(state);
   make_tables(s);
-  struct pe_ch *ch = client(&s->loop, TEST_PORT, "/default?compress=1");
+  struct pe_ch *ch = client(&s->loop, s->port, "/default?compress=1");
   for (uint64_t n = 0; n < 3; n++) {
     struct insert i;
     char token[16];
@@ -189,7 +185,7 @@ enum { RUNNING = 6 };
 static void destroy_with_running(struct server *s, const char *options_text, bool from_callback) {
   make_tables(s);
   struct pe_err err = PE_ERR_INIT;
-  struct pe_ch *ch = client(&s->loop, TEST_PORT, options_text);
+  struct pe_ch *ch = client(&s->loop, s->port, options_text);
   struct insert many[RUNNING];
   for (int n = 0; n < RUNNING; n++) {
     insert_init(&many[n], insert_sql, "d");
@@ -251,7 +247,9 @@ static void test_wrong_password(void **state) {
   struct server *s = need(state);
   struct pe_err err = PE_ERR_INIT;
   struct pe_ch_opts o;
-  assert_int_equal(0, pe_ch_parse_url("http://eve:canary@127.0.0.1:21410", &o, &err));
+  char url[64];
+  snprintf(url, sizeof url, "http://eve:canary@127.0.0.1:%u", s->port);
+  assert_int_equal(0, pe_ch_parse_url(url, &o, &err));
   struct pe_ch *ch = NULL;
   assert_int_equal(0, pe_ch_create(NULL, &o, &ch, &err));
   check_exec(ch, "SELECT 1", PE_ESINK_AUTH, PE_CLASS_FATAL);
@@ -320,7 +318,7 @@ static void test_cut_connection_inserts_nothing(void **state) {
   pe_buf_init(&b);
   native_block(&b, "a", 1, 200000);
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(TEST_PORT)};
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)s->port)};
   a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   assert_int_equal(0, connect(fd, (struct sockaddr *)&a, sizeof a));
   char head[256];
@@ -376,7 +374,9 @@ static void test_outage_without_death(void **state) {
   struct insert i;
   struct pe_ch_opts o;
   struct pe_err err = PE_ERR_INIT;
-  assert_int_equal(0, pe_ch_parse_url("http://127.0.0.1:21410", &o, &err));
+  char url[64];
+  snprintf(url, sizeof url, "http://127.0.0.1:%u", s->port);
+  assert_int_equal(0, pe_ch_parse_url(url, &o, &err));
   o.timeout_ms = 300;
   struct pe_ch *ch = NULL;
   assert_int_equal(0, pe_ch_create(&s->loop, &o, &ch, &err));

@@ -2,10 +2,8 @@
  * bodies, and a server that refuses or breaks connections. */
 #include "sink_embedded_support.h"
 
-#include <arpa/inet.h>
 #include <lz4frame.h>
 #include <pthread.h>
-#include <sys/socket.h>
 
 #include "sink/clickhouse_internal.h"
 

@@ -8,11 +8,14 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <arpa/inet.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,10 +24,9 @@
 #include "sink/clickhouse.h"
 #include "sink/embedded.h"
 
-enum { TEST_PORT = 21410 };
-
 struct server {
   char dir[256];
+  unsigned port;
   uv_loop_t loop;
   struct pe_embedded *embedded;
   struct pe_ch *ch;
@@ -49,6 +51,18 @@ static inline int remove_one(const char *path, const struct stat *st, int flag, 
 }
 static inline void remove_folder(const char *dir) {
   nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* A port that is free now, so that tests can run side by side. */
+static inline unsigned free_port(void) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in a = {.sin_family = AF_INET};
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t n = sizeof a;
+  assert_int_equal(0, bind(fd, (struct sockaddr *)&a, sizeof a));
+  assert_int_equal(0, getsockname(fd, (struct sockaddr *)&a, &n));
+  close(fd);
+  return ntohs(a.sin_port);
 }
 
 static inline void options(struct pe_embedded_opts *o, const char *dir, unsigned port) {
@@ -110,7 +124,8 @@ static inline int server_setup(void **state) {
   temp_folder(s->dir, sizeof s->dir);
   uv_loop_init(&s->loop);
   if (have_server()) {
-    server_start(s, TEST_PORT);
+    s->port = free_port();
+    server_start(s, s->port);
   }
   return 0;
 }

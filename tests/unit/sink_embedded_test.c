@@ -1,10 +1,8 @@
 /* The embedded ClickHouse: start, stop, death and restart, locks, ports, messages. */
 #include "sink_embedded_support.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 static void test_url(void **state) {
@@ -41,7 +39,7 @@ static void test_missing_library_names_the_script(void **state) {
 
 static void test_start_and_stop(void **state) {
   struct server *s = need(state);
-  assert_int_equal(TEST_PORT, pe_embedded_port(s->embedded));
+  assert_int_equal(s->port, pe_embedded_port(s->embedded));
   assert_true(pe_embedded_pid(s->embedded) > 0);
   assert_value(s->ch, "SELECT 1 + 1", "2");
   exec_ok(s->ch, "CREATE TABLE kept (a UInt64) ENGINE = MergeTree ORDER BY a");
@@ -55,7 +53,7 @@ static void test_start_and_stop(void **state) {
   uv_run(&s->loop, UV_RUN_DEFAULT);
 
   server_start(s, 0); /* the kept port */
-  assert_int_equal(TEST_PORT, pe_embedded_port(s->embedded));
+  assert_int_equal(s->port, pe_embedded_port(s->embedded));
   assert_value(s->ch, "SELECT count() FROM kept", "1000");
   exec_ok(s->ch, "DROP TABLE kept");
 }
@@ -65,7 +63,7 @@ static void test_second_engine_is_refused(void **state) {
   struct pe_err err = PE_ERR_INIT;
   struct pe_embedded_opts o;
   struct pe_embedded *other = NULL;
-  options(&o, s->dir, TEST_PORT + 1);
+  options(&o, s->dir, 0);
   assert_int_equal(PE_ELOCKED, pe_embedded_start(&s->loop, &o, &other, &err));
   char pid[32];
   snprintf(pid, sizeof pid, "process %d)", (int)getpid());
@@ -124,9 +122,10 @@ static void test_taken_port(void **state) {
   struct pe_embedded *e = NULL;
   uv_loop_t loop;
   uv_loop_init(&loop);
-  int taken = listen_on(TEST_PORT + 2);
+  unsigned port = free_port();
+  int taken = listen_on(port);
 
-  options(&o, dir, TEST_PORT + 2);
+  options(&o, dir, port);
   assert_int_equal(PE_ECONFIG, pe_embedded_start(&loop, &o, &e, &err));
   assert_non_null(strstr(err.text, "is taken"));
 
@@ -134,7 +133,7 @@ static void test_taken_port(void **state) {
   char path[300];
   snprintf(path, sizeof path, "%s/http_port", dir);
   FILE *f = fopen(path, "w");
-  fprintf(f, "%d\n", TEST_PORT + 2);
+  fprintf(f, "%u\n", port);
   fclose(f);
   o.port = 0;
   int code = pe_embedded_start(&loop, &o, &e, &err);
@@ -142,7 +141,7 @@ static void test_taken_port(void **state) {
     print_error("%s\n", err.text);
   }
   assert_int_equal(0, code);
-  assert_int_not_equal(TEST_PORT + 2, pe_embedded_port(e));
+  assert_int_not_equal(port, pe_embedded_port(e));
   pe_embedded_stop(e);
   close(taken);
   uv_run(&loop, UV_RUN_DEFAULT);
@@ -160,7 +159,7 @@ static void test_failing_child_is_quoted(void **state) {
   struct pe_embedded *e = NULL;
   uv_loop_t loop;
   uv_loop_init(&loop);
-  options(&o, dir, TEST_PORT + 3);
+  options(&o, dir, free_port());
   snprintf(path, sizeof path, "%s/libnot.so", dir);
   FILE *f = fopen(path, "w");
   fputs("no library\n", f);
@@ -193,6 +192,7 @@ static void test_child_ends_with_a_killed_parent(void **state) {
   char dir[256];
   temp_folder(dir, sizeof dir);
   int fds[2];
+  const unsigned port = free_port();
   assert_int_equal(0, pipe(fds));
   pid_t parent = fork();
   if (parent == 0) {
@@ -204,7 +204,7 @@ static void test_child_ends_with_a_killed_parent(void **state) {
     int pid = -1;
     if (pe_embedded_parse_url("embedded:x", &o, &err) == 0) {
       snprintf(o.dir, sizeof o.dir, "%s", dir);
-      o.port = TEST_PORT + 4;
+      o.port = port;
       pid = pe_embedded_start(&loop, &o, &e, &err) == 0 ? pe_embedded_pid(e) : -1;
     }
     if (write(fds[1], &pid, sizeof pid) < 0) {
@@ -231,7 +231,7 @@ static void test_child_ends_with_a_killed_parent(void **state) {
   }
   assert_int_equal(0, code);
   assert_int_not_equal(server, pe_embedded_pid(e));
-  assert_int_equal(TEST_PORT + 4, pe_embedded_port(e));
+  assert_int_equal(port, pe_embedded_port(e));
   assert_false(runs(server));
   pe_embedded_stop(e);
   uv_run(&loop, UV_RUN_DEFAULT);
