@@ -66,7 +66,7 @@ static void boundary(struct pe_stream *s, const char *file, uint64_t pos) {
 void pe_stream_restart(struct pe_stream *s, uint32_t *dump_pos) {
   pe_stream_drop(s);
   pe_stream_maps_clear(s);
-  s->have_fde = s->crc_known = s->crc_stripped = false;
+  s->have_fde = false;
   group_end(s);
   if (s->pushed.pos < first_pos) {
     s->pushed.pos = first_pos;
@@ -443,9 +443,6 @@ static bool is_artificial(const struct pe_binlog_header *h) {
 /* Start and end of a real event in its file, in 64 bits. */
 static void place(const struct pe_stream *s, struct event *e) {
   uint64_t len = e->h.event_len;
-  if (s->crc_stripped) {
-    len += PE_BL_CHECKSUM_BYTES;
-  }
   e->start = s->pos;
   e->end = s->pos + len;
   if (e->h.log_pos && (uint32_t)e->end != e->h.log_pos) {
@@ -465,7 +462,7 @@ static int read_event(struct pe_stream *s, const uint8_t *p, size_t n, struct ev
   e->n = e->whole_n = n - PE_BL_HEADER_BYTES;
   e->artificial = is_artificial(&e->h);
   bool checksum = s->have_fde && s->fde.has_checksum && e->h.type != PE_BL_FORMAT_DESCRIPTION;
-  if (checksum && !s->crc_stripped) {
+  if (checksum) {
     if (e->n < PE_BL_CHECKSUM_BYTES) {
       return refused(s, PE_ESOURCE_PROTO, err, "an event shorter than its checksum");
     }

@@ -60,8 +60,6 @@ struct pe_stream {
 
   struct pe_binlog_fde fde;
   bool have_fde;
-  bool crc_known;    /* whether events carry their checksum as the FDE says */
-  bool crc_stripped; /* the file has checksums, what is sent has none */
   char file[PE_BINLOG_FILE_MAX];
   int64_t file_number;
   uint64_t pos;        /* where the next event starts */

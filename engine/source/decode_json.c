@@ -28,7 +28,8 @@ enum {
   J_STRING = 12,
   J_OPAQUE = 15,
   DEPTH_MAX = 101, /* the server's limit is 100 */
-  PLAIN_EXPONENT_MAX = 15
+  PLAIN_EXPONENT_MIN = -15,
+  PLAIN_EXPONENT_MAX = 14
 };
 
 struct json {
@@ -52,29 +53,33 @@ static bool read_varlen(struct pe_cursor *c, size_t *len) {
   return false;
 }
 
+/* The shortest digits that read back as the same number, written as the server does: plain for
+ * exponents from -15 to 14, else 1.5e100. */
 static void put_double(struct pe_buf *out, double v) {
   char text[40];
-  for (int digits = 15; digits <= 17; digits++) {
-    snprintf(text, sizeof(text), "%.*g", digits, v);
+  int digits = 15;
+  for (; digits <= 17; digits++) {
+    snprintf(text, sizeof(text), "%.*e", digits - 1, v);
     if (strtod(text, NULL) == v) {
       break;
     }
   }
   char *e = strchr(text, 'e');
-  if (!e) {
-    pe_buf_puts(out, text);
-    if (!strchr(text, '.')) {
-      pe_buf_puts(out, ".0");
-    }
-    return;
-  }
   int exponent = atoi(e + 1);
-  if (exponent >= 0 && exponent < PLAIN_EXPONENT_MAX) {
-    pe_buf_printf(out, "%.1f", v);
+  while (e[-1] == '0') {
+    e--;
+    digits--;
+  }
+  if (e[-1] == '.') {
+    e--;
+  }
+  if (exponent < PLAIN_EXPONENT_MIN || exponent > PLAIN_EXPONENT_MAX) {
+    *e = 0;
+    pe_buf_printf(out, "%se%d", text, exponent);
     return;
   }
-  *e = 0;
-  pe_buf_printf(out, "%se%d", text, exponent);
+  int decimals = digits - 1 - exponent;
+  pe_buf_printf(out, "%.*f", decimals > 1 ? decimals : 1, v);
 }
 
 static void put_decimal(struct pe_buf *out, const uint64_t limbs[4], unsigned scale) {

@@ -52,20 +52,7 @@ static int pad_zeros(uint8_t *to, const uint8_t *at, size_t len, size_t full, st
   return 0;
 }
 
-/* MariaDB keeps the parts of a time-ordered UUID in another order in memory, so that they sort:
- * node, clock, time high, mid, low (sql/sql_type_uuid.h). */
-static void uuid_text(const uint8_t *v, char out[UUID_TEXT_BYTES + 1]) {
-  uint8_t u[16];
-  bool swapped = !(v[6] & 0x80) || (v[8] & 0x80) == 0;
-  if (swapped) {
-    memcpy(u, v + 12, 4);
-    memcpy(u + 4, v + 10, 2);
-    memcpy(u + 6, v + 8, 2);
-    memcpy(u + 8, v + 6, 2);
-    memcpy(u + 10, v, 6);
-  } else {
-    memcpy(u, v, 16);
-  }
+static void uuid_text(const uint8_t *u, char out[UUID_TEXT_BYTES + 1]) {
   snprintf(out, UUID_TEXT_BYTES + 1,
            "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
            u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);

@@ -143,8 +143,9 @@ static int run(MYSQL *m, const char *sql, struct pe_err *err) {
   return 0;
 }
 
-/* Checksums are of no use over TCP and TLS; heartbeats tell a quiet log from a dead connection; as
- * what capability 4 is, MariaDB sends GTIDs and never stands-ins for events. */
+/* Naming a checksum tells the server that its own are understood: it sends events as they are in
+ * the file. Heartbeats tell a quiet log from a dead connection. With capability 4 MariaDB sends its
+ * GTIDs and no stand-ins for events that old replicas don't know. */
 static int prepare_dump(struct pe_reader *r, struct pe_err *err) {
   char sql[256];
   snprintf(sql, sizeof(sql),
