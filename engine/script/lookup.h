@@ -26,6 +26,8 @@ void pe_lookups_destroy(struct pe_lookups *ls);
 int pe_lookup_define(struct pe_lookups *ls, struct pe_table *table, const char *const *keys,
                      uint32_t nkeys, const char *const *values, uint32_t nvalues,
                      struct pe_lookup **out, struct pe_err *err);
+/* The lookup of that name ("table(key):value,value"), NULL: nobody has defined it. */
+struct pe_lookup *pe_lookup_find(const struct pe_lookups *ls, const char *name);
 uint32_t pe_lookups_count(const struct pe_lookups *ls);
 struct pe_lookup *pe_lookups_at(const struct pe_lookups *ls, uint32_t i);
 const char *pe_lookup_name(const struct pe_lookup *l);
