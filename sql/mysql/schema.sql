@@ -62,5 +62,5 @@ CREATE TABLE IF NOT EXISTS epoch_data (
   long_value         BIGINT NULL,
   boolean_value      TINYINT(1) NULL,
   string_value       VARCHAR(255) NULL,
-  trustworthiness_id TINYINT UNSIGNED NULL
+  trustworthiness_id TINYINT UNSIGNED NOT NULL DEFAULT 0
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;

@@ -47,7 +47,7 @@ local function row(user)
     text = pick(STRINGS)
   end
   return ("(%s, %d, %d, %s, %s, %s, %s, %s, %s, %s, %s)"):format(user, type, random(1, 50), moment(),
-    chance(0.6) and moment() or "NULL", moment(), double, long, bool, text, chance(0.8) and random(0, 4) or "NULL")
+    chance(0.6) and moment() or "NULL", moment(), double, long, bool, text, random(0, 4))
 end
 
 -- n rows of random users by one statement; `users` is an expression that may use n.
