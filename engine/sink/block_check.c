@@ -41,10 +41,12 @@ static void mark(const struct pe_conv *c, const uint8_t *row, const char *why, u
     }                                                                                            \
   }
 
-CHECK(int_1, int8_t, v<c->lo || v> c->hi, too_large)
-CHECK(int_2, int16_t, v<c->lo || v> c->hi, too_large)
-CHECK(int_4, int32_t, v<c->lo || v> c->hi, too_large)
-CHECK(int_8, int64_t, v<c->lo || v> c->hi, too_large)
+#define OUT_OF_RANGE(v, c) ((v) < (c)->lo || (v) > (c)->hi)
+
+CHECK(int_1, int8_t, OUT_OF_RANGE(v, c), too_large)
+CHECK(int_2, int16_t, OUT_OF_RANGE(v, c), too_large)
+CHECK(int_4, int32_t, OUT_OF_RANGE(v, c), too_large)
+CHECK(int_8, int64_t, OUT_OF_RANGE(v, c), too_large)
 CHECK(uint_1, uint8_t, v > c->max, too_large)
 CHECK(uint_2, uint16_t, v > c->max, too_large)
 CHECK(uint_4, uint32_t, v > c->max, too_large)
