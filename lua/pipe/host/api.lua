@@ -75,7 +75,7 @@ function api.new(host, C, ctl, R, current)
     table.sort(names)
     local near = host.nearest(name, names)
     fail(what .. ": '" .. name .. "' is no target of " .. t.name .. "; name it in tables." .. t.name .. ".routes"
-      .. (near and " (did you mean '" .. near .. "'?)" or ""), 3)
+      .. (near and " (did you mean \"" .. near .. "\"?)" or ""), 3)
   end
   function pipe.route(row, name)
     local t, from = row_of(row, "pipe.route")
@@ -139,7 +139,7 @@ function api.new(host, C, ctl, R, current)
     for k in pairs(spec) do
       if not LOOKUP_KEYS[k] then
         local near = host.nearest(tostring(k), { "table", "key", "values" })
-        fail("pipe.lookup: unknown setting '" .. tostring(k) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 2)
+        fail("pipe.lookup: unknown setting '" .. tostring(k) .. "'" .. (near and "; did you mean \"" .. near .. "\"?" or ""), 2)
       end
     end
     if type(spec.table) ~= "string" then fail("pipe.lookup: table is the name of a captured table", 2) end
@@ -320,7 +320,7 @@ function api.new(host, C, ctl, R, current)
       for n in pairs(pipe) do names[#names + 1] = n end
       table.sort(names)
       local near = host.nearest(tostring(k), names)
-      fail("pipe has no function '" .. tostring(k) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 2)
+      fail("pipe has no function '" .. tostring(k) .. "'" .. (near and "; did you mean \"" .. near .. "\"?" or ""), 2)
     end,
     __newindex = function() fail("pipe can't be changed", 2) end,
     __metatable = false,

@@ -71,7 +71,7 @@ function bind.new(host, C, ctl, R, current, api)
       elseif k == "time_us" then return ctl.meta[ctl.i * ctl.meta_step].ts_us
       end
       local near = type(k) == "string" and host.nearest(k, fields)
-      R.fail("event has no field '" .. tostring(k) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 2)
+      R.fail("event has no field '" .. tostring(k) .. "'" .. (near and "; did you mean \"" .. near .. "\"?" or ""), 2)
     end
     function mt.__newindex() R.fail("event can only be read", 2) end
     function mt.__tostring() return "event" end

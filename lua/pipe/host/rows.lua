@@ -61,7 +61,7 @@ local function new(host, C, ctl)
   local function no_column(layout, name)
     if type(name) ~= "string" then fail(layout.name .. ": a column is named by a string", 3) end
     local near = nearest(name, layout)
-    fail(layout.name .. " has no column '" .. name .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 3)
+    fail(layout.name .. " has no column '" .. name .. "'" .. (near and "; did you mean \"" .. near .. "\"?" or ""), 3)
   end
 
   -- A 64-bit value within [lo, hi] as a number, or nil. lo and hi are within 53 bits.

@@ -68,7 +68,7 @@ function sandbox.new(host, pipe, fail)
         for name in pairs(base) do names[#names + 1] = name end
         table.sort(names)
         local near = host.nearest(tostring(k), names)
-        fail("there is no global '" .. tostring(k) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 2)
+        fail("there is no global '" .. tostring(k) .. "'" .. (near and "; did you mean \"" .. near .. "\"?" or ""), 2)
       end,
       __newindex = function(_, k)
         fail("global '" .. tostring(k) .. "' is assigned in " .. path .. ": make it local (a transform keeps no state)", 2)
