@@ -367,6 +367,7 @@ static void block_send(struct pe_engine *e, struct pe_eblock *b) {
   else
     snprintf(b->full_token, sizeof(b->full_token), "%s/%s/%" PRIx64 "-%" PRIx64 "/%s", e->state_id,
              b->dest->dest.name, b->epoch->from_version, b->epoch->to.version, b->token);
+  b->unsure |= b->epoch->replayed;
   if (b->salt) {
     size_t n = strlen(b->full_token);
     snprintf(b->full_token + n, sizeof(b->full_token) - n, "+%u", b->salt);

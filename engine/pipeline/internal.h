@@ -139,6 +139,7 @@ struct pe_epoch {
   struct pe_engine *engine;
   uint64_t id;
   bool snapshot;
+  bool replayed;     /* built again after a crash: its blocks may be there already */
   bool has_position; /* `to` moves the checkpoint */
   uint64_t from_version;
   struct pe_position to;

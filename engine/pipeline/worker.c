@@ -128,6 +128,7 @@ static int replay_done(struct pe_engine *e, struct pe_err *err) {
       return rc;
   }
   e->building->has_position = true;
+  e->building->replayed = true;
   e->building->to = e->replay.to;
   uint64_t rows = e->building->rows;
   int rc = hand_over(e, err);
