@@ -10,7 +10,7 @@
 
 #include "admin/render.h"
 
-enum { BAR = 24, RATE_WINDOW_S = 3, LINE_BYTES = 1536, ETA_MAX_S = 99 * 3600 };
+enum { BAR = 20, RATE_WINDOW_S = 5, LINE_BYTES = 1536, ETA_MAX_S = 99 * 3600 };
 
 void pe_progress_observe(struct pe_progress *p, const struct pe_engine_status *st, int64_t now_us) {
   double dt = p->seen_us ? (double)(now_us - p->seen_us) / 1e6 : 0;
@@ -116,10 +116,10 @@ static void bar_line(const struct pe_progress *p, const struct pe_engine_status 
   bar[BAR] = 0;
   eta(t, p->tables[i].snapshot_rate, left, sizeof(left));
   if (strcmp(t->phase, "waiting") == 0) {
-    snprintf(line, n, "%-24s [%s]  waiting, about %s rows", t->name, bar,
+    snprintf(line, n, "%-24s [%s]  waiting, ~%s rows", t->name, bar,
              pe_count_text(t->snapshot_rows_estimate, of));
   } else {
-    snprintf(line, n, "%-24s [%s] %2u%%  %s of about %s  %s rows/s%s%s%s", t->name, bar, pc,
+    snprintf(line, n, "%-24s [%s] %2u%%  %s of ~%s  %s rows/s%s%s%s", t->name, bar, pc,
              pe_count_text(t->snapshot_rows, rows), pe_count_text(t->snapshot_rows_estimate, of),
              pe_count_text((uint64_t)p->tables[i].snapshot_rate, rate), left[0] ? "  " : "", left,
              left[0] ? " left" : (strcmp(t->phase, "diff") == 0 ? "  comparing" : ""));
@@ -128,10 +128,11 @@ static void bar_line(const struct pe_progress *p, const struct pe_engine_status 
 
 static void stream_line(const struct pe_table_status *t, char *line, size_t n) {
   char lag[32], rate[32], written[32], tomb[32], dlq[32];
-  snprintf(line, n, "%-24s %10s %12s %14s %12s %10s  %s", t->name,
+  snprintf(line, n, "%-24s %10s %12s %14s %12s %10s%s%s", t->name,
            duration(t->lag_ms, lag, sizeof(lag)), pe_count_text((uint64_t)t->rows_per_s, rate),
            pe_count_text(t->rows_written, written), pe_count_text(t->tombstones_written, tomb),
-           pe_count_text(t->changes_dlq, dlq), strcmp(t->phase, "streaming") == 0 ? "" : t->phase);
+           pe_count_text(t->changes_dlq, dlq), strcmp(t->phase, "streaming") == 0 ? "" : "  ",
+           strcmp(t->phase, "streaming") == 0 ? "" : t->phase);
 }
 
 unsigned pe_progress_frame(const struct pe_progress *p, const struct pe_engine_status *st,

@@ -1,5 +1,5 @@
 /* Reloads that nobody waits for (SIGHUP, `reload` without --wait): one thread, one at a time;
- * asking again while one runs gives one more afterwards. The result is logged here. */
+ * asking again while one runs gives one more afterwards. The engine logs the result. */
 #include <string.h>
 
 #include "admin/internal.h"
@@ -11,7 +11,6 @@ static void reload_once(struct pe_reloader *r) {
   pthread_rwlock_rdlock(&r->engine->lock);
   if (r->engine->engine) {
     pe_engine_reload(r->engine->engine, PE_ADMIN_RELOAD_MS, &res);
-    pe_log(res.code == 0 ? PE_LOG_INFO : PE_LOG_ERROR, "admin", "%s", res.text);
   } else {
     pe_warn("admin", "not reloaded: the engine is %s", r->engine->without);
   }

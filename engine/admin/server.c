@@ -113,7 +113,6 @@ static unsigned post_reload(struct request *r) {
   struct pe_reload_result res;
   memset(&res, 0, sizeof(res));
   res.code = pe_engine_reload(r->engine, PE_ADMIN_RELOAD_MS, &res);
-  pe_log(res.code == 0 ? PE_LOG_INFO : PE_LOG_ERROR, "admin", "%s", res.text);
   if (r->text) {
     pe_buf_printf(r->out, "%s\n", res.text);
   } else {

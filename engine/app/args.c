@@ -87,8 +87,9 @@ static int unknown_option(const char *word, struct pe_err *err) {
     names[i] = options[i].name;
   }
   const char *near = pe_str_nearest(word, names, NOPTIONS);
-  return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL, "unknown option %s%s%s; see: pipe-engine help",
-                    word, near ? "; did you mean " : "", near ? near : "");
+  return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL,
+                    "unknown option %s%s%s%s; see: pipe-engine help", word,
+                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
 /* One of a few words. */
@@ -105,8 +106,8 @@ static int one_of(const char *option, const char *value, const char *const *word
     size_t used = strlen(list);
     snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", words[i]);
   }
-  return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL, "%s takes one of %s, not %s%s%s", option, list,
-                    value, near ? "; did you mean " : "", near ? near : "");
+  return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL, "%s takes one of %s, not %s%s%s%s", option,
+                    list, value, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
 static int set_value(struct pe_args *a, const struct option *o, const char *value,
@@ -174,8 +175,8 @@ static int unknown_command(const char *word, struct pe_err *err) {
   }
   const char *near = pe_str_nearest(word, names, pe_ncommands);
   return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL,
-                    "%s is neither a command nor a pipeline file%s%s; see: pipe-engine help", word,
-                    near ? "; did you mean " : "", near ? near : "");
+                    "%s is neither a command nor a pipeline file%s%s%s; see: pipe-engine help",
+                    word, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
 static int check_options(const struct pe_command *cmd, const struct pe_args *a,

@@ -137,8 +137,8 @@ static int known_tables(const struct pe_config *cfg, const struct pe_args *a, st
     }
     if (!known) {
       const char *near = pe_str_nearest(a->words[w], names, cfg->ntables);
-      rc = pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL, "%s is no table of %s%s%s", a->words[w],
-                      cfg->name, near ? "; did you mean " : "", near ? near : "");
+      rc = pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL, "%s is no table of %s%s%s%s", a->words[w],
+                      cfg->name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
     }
   }
   free(names);

@@ -134,9 +134,9 @@ static void print_commands(void) {
     printf("  %-10s %s\n", pe_commands[i].name, pe_commands[i].summary);
   }
   puts(
-      "\nEvery command with a FILE takes --log-level debug|info|warn|error and --log-format "
-      "text|json\n"
-      "where it logs. More on a command: pipe-engine help COMMAND.");
+      "\nrun, check and doctor also take --log-level debug|info|warn|error and --log-format "
+      "text|json.\n"
+      "More on a command: pipe-engine help COMMAND.");
 }
 
 static int print_reference(struct pe_err *err) {
@@ -167,9 +167,9 @@ static int unknown_topic(const char *word, struct pe_err *err) {
   }
   const char *near = pe_str_nearest(word, names, n);
   return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL,
-                    "no help on %s%s%s; topics: pipeline, commands, exit-codes, "
+                    "no help on %s%s%s%s; topics: pipeline, commands, exit-codes, "
                     "metrics, signals, secrets, trouble, and every command",
-                    word, near ? "; did you mean " : "", near ? near : "");
+                    word, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
 int pe_cmd_help(const struct pe_args *a, struct pe_err *err) {

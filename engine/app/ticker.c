@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { SCREEN_MS = 500, LINES_MS = 5000, STEP_MS = 100 };
+enum { SCREEN_MS = 500, LINES_MS = 5000, IDLE_LINES_MS = 60000, STEP_MS = 100 };
 
 struct pe_ticker {
   pthread_t thread;
@@ -28,6 +28,8 @@ struct pe_ticker {
   struct pe_buf frame;
   unsigned frame_lines;
   struct pe_progress progress;    /* owner: the thread */
+  uint64_t lines_sum;             /* what the last lines showed, to leave out repetitions; thread */
+  int64_t lines_us;               /* when they were printed; thread */
   struct pe_engine_status status; /* owner: the thread */
 };
 
@@ -107,6 +109,21 @@ static void draw(struct pe_ticker *t) {
   pe_buf_close(&out);
 }
 
+/* Has anything moved since the last lines? A quiet pipeline says so once a minute. */
+static bool worth_a_line(struct pe_ticker *t, int64_t now_us) {
+  const struct pe_engine_status *st = &t->status;
+  uint64_t sum = st->version + (uint64_t)st->state[0] + (uint64_t)st->reason[0];
+  for (uint32_t i = 0; i < st->ntables; i++) {
+    sum += st->tables[i].changes_in + st->tables[i].snapshot_rows + st->tables[i].rows_written;
+  }
+  if (sum == t->lines_sum && now_us - t->lines_us < (int64_t)IDLE_LINES_MS * 1000) {
+    return false;
+  }
+  t->lines_sum = sum;
+  t->lines_us = now_us;
+  return true;
+}
+
 static void print_lines(struct pe_ticker *t) {
   struct pe_buf b;
   pe_buf_init(&b);
@@ -159,7 +176,7 @@ static void *ticker_main(void *arg) {
       next_show = now + (int64_t)every * 1000;
       if (t->mode == PE_PROGRESS_SCREEN) {
         draw(t);
-      } else {
+      } else if (worth_a_line(t, now)) {
         print_lines(t);
       }
     }
