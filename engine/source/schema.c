@@ -55,9 +55,9 @@ static const struct type_row types[] = {
     {"longblob", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_BLOB, 4},
     {"json", PE_C_JSON, PE_C_JSON, MYSQL_TYPE_JSON, 4},
     {"vector", PE_C_BYTES, PE_C_BYTES, TYPE_VECTOR, 4},
-    {"uuid", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_STRING, 0},
-    {"inet4", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_STRING, 0},
-    {"inet6", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_STRING, 0},
+    {"uuid", PE_C_STR, PE_C_STR, MYSQL_TYPE_STRING, 0},
+    {"inet4", PE_C_STR, PE_C_STR, MYSQL_TYPE_STRING, 0},
+    {"inet6", PE_C_STR, PE_C_STR, MYSQL_TYPE_STRING, 0},
     {"geometry", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_GEOMETRY, 4},
     {"point", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_GEOMETRY, 4},
     {"linestring", PE_C_BYTES, PE_C_BYTES, MYSQL_TYPE_GEOMETRY, 4},
@@ -231,6 +231,22 @@ static void set_decimal(struct pe_column *c, char **cells) {
   c->mysql_meta = (uint16_t)(c->precision << 8 | c->scale);
 }
 
+/* MariaDB's UUID, INET4 and INET6 travel as BINARY and are text everywhere here. */
+static bool set_address(struct pe_column *c) {
+  static const struct {
+    const char *name;
+    uint8_t bytes, text;
+  } rows[] = {{"uuid", 16, 36}, {"inet6", 16, 39}, {"inet4", 4, 15}};
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    if (strcmp(c->type_text, rows[i].name) == 0) {
+      c->length_max = rows[i].text;
+      c->mysql_meta = string_meta(rows[i].bytes);
+      return true;
+    }
+  }
+  return false;
+}
+
 static int set_type(struct pe_table *t, struct pe_column *c, char **cells, struct pe_err *err) {
   const struct type_row *row = NULL;
   for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
@@ -273,11 +289,10 @@ static int set_type(struct pe_table *t, struct pe_column *c, char **cells, struc
     default:
       return 0;
   }
-  if (strcmp(row->name, "uuid") == 0 || strcmp(row->name, "inet6") == 0 ||
-      strcmp(row->name, "inet4") == 0) {
-    c->length_max = row->name[4] == '4' ? 4 : 16;
-    c->mysql_meta = string_meta(c->length_max);
-  } else if (row->mysql_type != MYSQL_TYPE_GEOMETRY && row->mysql_type != TYPE_VECTOR) {
+  if (set_address(c)) {
+    return 0;
+  }
+  if (row->mysql_type != MYSQL_TYPE_GEOMETRY && row->mysql_type != TYPE_VECTOR) {
     set_text_type(c, cells);
   }
   return 0;

@@ -68,8 +68,6 @@ int pe_key_init(struct pe_key *k, const struct pe_table *t, struct pe_err *err) 
     col->numbered = c->ctype == PE_C_ENUM || c->ctype == PE_C_BIT;
     col->column = t->pk[i];
     snprintf(col->charset, sizeof(col->charset), "utf8mb4");
-    /* Their text form is not kept in the row. */
-    k->resumable = k->resumable && col->kind != PE_KEY_ADDRESS;
   }
   return 0;
 }
@@ -263,6 +261,7 @@ static void put_value(const struct pe_key_column *k, const struct pe_column *c, 
       pe_value_text(c, row, b);
       return;
     case PE_KEY_QUOTED:
+    case PE_KEY_ADDRESS:
       pe_buf_put(b, "'", 1);
       pe_value_text(c, row, b);
       pe_buf_put(b, "'", 1);
@@ -273,8 +272,6 @@ static void put_value(const struct pe_key_column *k, const struct pe_column *c, 
       return;
     case PE_KEY_BYTES:
       put_hex(row, c->offset, b);
-      return;
-    case PE_KEY_ADDRESS:
       return;
   }
 }

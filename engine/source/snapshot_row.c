@@ -29,25 +29,17 @@ struct pe_wire_column {
 
 enum { BIT_BYTES_MAX = 8, DAY_SECONDS = 86400, NULL_BIT_FIRST = 2 };
 
-static bool is_address(const struct pe_column *c) {
-  return c->type_text && (strcmp(c->type_text, "uuid") == 0 || strcmp(c->type_text, "inet6") == 0 ||
-                          strcmp(c->type_text, "inet4") == 0);
-}
-
 void pe_wire_put_select(const struct pe_table *t, struct pe_buf *b) {
   for (uint32_t i = 0; i < t->nsource; i++) {
     const struct pe_column *c = &t->columns[i];
     bool number = c->ctype == PE_C_ENUM || c->ctype == PE_C_SET;
-    bool address = is_address(c);
     pe_buf_puts(b, i ? "," : "");
-    if (number || address) {
+    if (number) {
       pe_buf_puts(b, "CAST(");
     }
     pe_buf_put_ident(b, c->name);
     if (number) {
       pe_buf_puts(b, " AS UNSIGNED)");
-    } else if (address) {
-      pe_buf_printf(b, " AS BINARY(%u))", c->length_max);
     }
   }
 }

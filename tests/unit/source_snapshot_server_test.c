@@ -518,6 +518,145 @@ static void missing_and_keyless(void **state) {
   assert_non_null(strstr(err.text, "VIEW"));
 }
 
+/* Rows of the fixture as text, from the snapshot and from the binlog. */
+static void texts_of(const struct pe_batch *b, enum pe_op op, struct seen *out) {
+  for (const struct pe_segment *g = b->first; g; g = g->next) {
+    for (uint32_t i = 0; g->op == op && i < g->nimages; i++) {
+      struct pe_buf *to = &out->text[out->n++];
+      pe_buf_init(to);
+      pe_row_json(g->table, g->rows + (size_t)i * g->table->row_bytes, to);
+    }
+  }
+}
+
+static void read_log(struct pe_table *t, const struct pe_position *from, size_t rows,
+                     struct seen *out) {
+  struct pe_queue q;
+  struct pe_reader *r;
+  struct pe_err err = PE_ERR_INIT;
+  struct pe_reader_table rt = {.table = t};
+  struct pe_reader_opts o = {.source = opts,
+                             .start = *from,
+                             .tables = &rt,
+                             .ntables = 1,
+                             .batch_rows = 100,
+                             .batch_bytes = 1 << 20,
+                             .idle_push_ms = 100,
+                             .heartbeat_ms = 1000};
+  assert_int_equal(pe_queue_init(&q, 1000, 1 << 24), 0);
+  if (pe_reader_start(&o, &q, &r, &err)) {
+    fail_msg("%s", err.text);
+  }
+  int64_t until = pe_clock_us() + WAIT_MS * 1000;
+  while (out->n < rows && pe_clock_us() < until) {
+    struct pe_batch *b = pe_queue_pop(&q, 100);
+    if (b && b->event == PE_EV_FATAL) {
+      fail_msg("%s", b->error->text);
+    }
+    if (b) {
+      texts_of(b, PE_OP_INSERT, out);
+      pe_batch_destroy(b);
+    }
+  }
+  pe_reader_stop(r);
+  struct pe_batch *b;
+  while ((b = pe_queue_pop(&q, 0)) != NULL) {
+    pe_batch_destroy(b);
+  }
+  pe_queue_close(&q);
+}
+
+/* A value must be the same whether it came by the snapshot or by the log. */
+static void same_by_both_ways(const char *table, struct pe_position *from) {
+  static struct seen snap, log;
+  struct pe_table *t = load(table);
+  struct run *r = begin(t, 1000, 100, NULL);
+  while (!pe_snapshot_finished(r->s) || r->q.count) {
+    struct pe_batch *b = pe_queue_pop(&r->q, 20);
+    if (b && b->event == PE_EV_FATAL) {
+      fail_msg("%s", b->error->text);
+    }
+    if (b) {
+      texts_of(b, PE_OP_SNAPSHOT, &snap);
+      pe_batch_destroy(b);
+    }
+  }
+  end(r);
+  assert_int_equal(snap.n, count_of(table));
+  read_log(t, from, snap.n, &log);
+  assert_int_equal(log.n, snap.n);
+  distinct(&snap);
+  distinct(&log);
+  for (size_t i = 0; i < snap.n; i++) {
+    assert_string_equal(pe_buf_cstr(&snap.text[i]), pe_buf_cstr(&log.text[i]));
+  }
+  forget(&snap);
+  forget(&log);
+  pe_table_unref(t);
+}
+
+static struct pe_position here(void) {
+  struct pe_position pos = {.pos = 0};
+  struct pe_err err = PE_ERR_INIT;
+  if (pe_source_position(admin, &pos, &err)) {
+    fail_msg("%s", err.text);
+  }
+  return pos;
+}
+
+static void all_types(void **state) {
+  (void)state;
+  need_server();
+  sql("CREATE TABLE ty (id INT PRIMARY KEY, i8 TINYINT, u8 TINYINT UNSIGNED, i16 SMALLINT, "
+      "u16 SMALLINT UNSIGNED, i24 MEDIUMINT, u24 MEDIUMINT UNSIGNED, i32 INT, u32 INT UNSIGNED, "
+      "i64 BIGINT, u64 BIGINT UNSIGNED, z INT(9) ZEROFILL, bo BOOLEAN, f FLOAT, d DOUBLE, "
+      "n1 DECIMAL(9,4), n2 DECIMAL(38,10), n3 DECIMAL(65,30), n4 DECIMAL(18,0), "
+      "da DATE, dt DATETIME, dt3 DATETIME(3), dt6 DATETIME(6), ts TIMESTAMP NULL, "
+      "ts4 TIMESTAMP(4) NULL, t TIME, t6 TIME(6), t1 TIME(1), y YEAR, b1 BIT, b64 BIT(64), "
+      "e ENUM('a','b''c','\xc3\xbc'), s SET('x','y','z'), c CHAR(10), "
+      "cl CHAR(10) CHARACTER SET latin1, v VARCHAR(400), vu VARCHAR(10) CHARACTER SET utf16, "
+      "bi BINARY(6), bl BINARY(255), vb VARBINARY(300), tt TINYTEXT, tx TEXT, mt MEDIUMTEXT, "
+      "lt LONGTEXT, tb TINYBLOB, bb BLOB, lb LONGBLOB, j JSON, g GEOMETRY, "
+      "gv INT AS (i32 + 1) VIRTUAL, gs INT AS (i32 + 2) STORED, inv INT DEFAULT 5 INVISIBLE)");
+  struct pe_position from = here();
+  sql("INSERT INTO ty (id) VALUES (1)");
+  sql("INSERT INTO ty (id,i8,u8,i16,u16,i24,u24,i32,u32,i64,u64,z,bo,f,d,n1,n2,n3,n4) VALUES "
+      "(2,-128,0,-32768,0,-8388608,0,-2147483647,0,-9223372036854775808,0,7,TRUE,-0.1,-1e300,"
+      "-0.0001,-1234567890123456789012345678.0123456789,"
+      "-99999999999999999999999999999999999.999999999999999999999999999999,-999999999999999999),"
+      "(3,127,255,32767,65535,8388607,16777215,2147483645,4294967295,9223372036854775807,"
+      "18446744073709551615,123456789,FALSE,3.4028234e38,4.9e-324,99999.9999,0,"
+      "0.000000000000000000000000000001,0)");
+  sql("INSERT INTO ty (id,da,dt,dt3,dt6,ts,ts4,t,t6,t1,y) VALUES "
+      "(4,'2024-02-29','1000-01-01 00:00:00','1969-12-31 23:59:59.999','9999-12-31 "
+      "23:59:59.999999','1970-01-01 00:00:01','2038-01-19 03:14:07.9999','838:59:59',"
+      "'-838:59:59','-00:00:00.1',2155),"
+      "(5,'0000-00-00','0000-00-00','2024-00-17 01:02:03.5','0000-00-00 00:00:00','0000-00-00',"
+      "'0000-00-00','00:00:00','-00:00:00.000001','12:34:56.7',0),"
+      "(6,'0001-01-01','2024-01-00 10:00:00','2023-12-31 23:59:59.001','1970-01-01','2001-09-09 "
+      "01:46:40','2001-09-09 01:46:40.1234','-01:00:00','01:02:03.04','00:00:00',1901)");
+  sql("INSERT INTO ty (id,b1,b64,e,s,c,cl,v,vu,bi,bl,vb) VALUES "
+      "(7,b'1',18446744073709551615,'\xc3\xbc','x,z','a  ','gr\xc3\xbcn','\xf0\x9f\x98\x80\\n\\\"',"
+      "'\xe2\x82\xac','ab\\0','\\0',X'00FF'),"
+      "(8,b'0',1,'b''c','','','','','','',REPEAT('x',255),'')");
+  sql("INSERT INTO ty (id,tt,tx,mt,lt,tb,bb,lb,g,j) VALUES "
+      "(9,REPEAT('t',255),REPEAT('\xc3\xbc',20000),REPEAT('m',70000),REPEAT('l',300000),X'00',"
+      "REPEAT(X'FF',300),REPEAT(X'00FF',100000),ST_GeomFromText('POINT(1 2)'),"
+      "'{\"a\": [1, 2.5, -3e10, true, null], \"b\": {\"c\": \"\xc3\xbc\\\\n\\\\\"\"}, \"n\": "
+      "18446744073709551615}'),"
+      "(10,'','','','','','','',NULL,'[]')");
+  same_by_both_ways("ty", &from);
+  if (mariadb) {
+    sql("CREATE TABLE tm (id INT PRIMARY KEY, u UUID, a INET4, b INET6)");
+    from = here();
+    sql("INSERT INTO tm VALUES (1, '123e4567-e89b-12d3-a456-426614174000', '1.2.3.4', '::1'),"
+        "(2, '01890a5d-ac96-774b-bcce-b302099a8057', '0.0.0.0', 'fe80::'),"
+        "(3, '00000000-0000-0000-0000-000000000000', '255.0.0.0', '::ffff:1.2.3.4'),"
+        "(4, NULL, NULL, '2001:db8:0:0:1:0:0:1')");
+    same_by_both_ways("tm", &from);
+  }
+}
+
 static const struct pe_finding *find(const struct pe_finding *f, int n, int code,
                                      const char *words) {
   for (int i = 0; i < n; i++) {
@@ -603,11 +742,17 @@ static void missing_grants(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(keys_of_many_columns),   cmocka_unit_test(keys_of_text),
-      cmocka_unit_test(keys_of_other_types),    cmocka_unit_test(empty_table),
-      cmocka_unit_test(restart_in_the_middle),  cmocka_unit_test(lost_connections),
-      cmocka_unit_test(stop_with_a_full_queue), cmocka_unit_test(changed_under_way),
-      cmocka_unit_test(missing_and_keyless),    cmocka_unit_test(findings),
+      cmocka_unit_test(keys_of_many_columns),
+      cmocka_unit_test(keys_of_text),
+      cmocka_unit_test(keys_of_other_types),
+      cmocka_unit_test(empty_table),
+      cmocka_unit_test(restart_in_the_middle),
+      cmocka_unit_test(lost_connections),
+      cmocka_unit_test(stop_with_a_full_queue),
+      cmocka_unit_test(changed_under_way),
+      cmocka_unit_test(missing_and_keyless),
+      cmocka_unit_test(all_types),
+      cmocka_unit_test(findings),
       cmocka_unit_test(missing_grants),
   };
   return cmocka_run_group_tests(tests, group_setup, group_teardown);
