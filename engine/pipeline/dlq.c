@@ -152,6 +152,7 @@ int pe_dlq_add_refused(struct pe_engine *e, struct pe_epoch *ep, struct pe_ebloc
   struct pe_buf *b = &q->body, json;
   pe_buf_init(&json);
   uint64_t version = pe_block_version(blk->block, 0);
+  pe_block_row_json(blk->block, 0, &json);
   pe_buf_puts(b, "{");
   put_field(b, "table", t->full, strlen(t->full));
   char key[64];

@@ -295,3 +295,53 @@ bool pe_block_deleted(const struct pe_block *b, uint32_t row) {
   PE_ASSERT(row < b->rows);
   return b->deleted.data[row];
 }
+
+static void put_fixed(const struct pe_conv *c, const uint8_t *p, struct pe_buf *out) {
+  const struct pe_column *from = c->from;
+  uint64_t u = 0;
+  if (from->ctype == PE_C_F64 && c->out_bytes == sizeof(double)) {
+    double d;
+    memcpy(&d, p, sizeof(d));
+    pe_buf_printf(out, "\"%.17g\"", d);
+  } else if (from->ctype <= PE_C_U64 && c->out_bytes <= sizeof(u)) {
+    memcpy(&u, p, c->out_bytes);
+    unsigned unused = 64 - 8 * c->out_bytes;
+    if (c->src_signed) {
+      int64_t s = (int64_t)(u << unused) >> unused;
+      pe_buf_printf(out, "\"%lld\"", (long long)s);
+    } else {
+      pe_buf_printf(out, "\"%llu\"", (unsigned long long)u);
+    }
+  } else { /* as it was sent */
+    pe_buf_puts(out, "\"0x");
+    for (uint32_t i = c->out_bytes; i-- > 0;) {
+      pe_buf_printf(out, "%02x", p[i]);
+    }
+    pe_buf_puts(out, "\"");
+  }
+}
+
+void pe_block_row_json(const struct pe_block *b, uint32_t row, struct pe_buf *out) {
+  PE_ASSERT(row < b->rows);
+  pe_buf_puts(out, "{");
+  for (uint32_t k = 0; k < b->plan->nconvs; k++) {
+    const struct pe_conv *c = &b->plan->convs[k];
+    const struct column *col = &b->columns[k];
+    pe_buf_puts(out, k ? "," : "");
+    pe_buf_put_json(out, c->from->name, strlen(c->from->name));
+    pe_buf_puts(out, ":");
+    if (c->nulls && col->nulls.data[row]) {
+      pe_buf_puts(out, "null");
+    } else if (c->from->pii) {
+      pe_buf_puts(out, "\"<pii>\"");
+    } else if (c->string) {
+      size_t start = strings_end(&col->values, 0, row), end = strings_end(&col->values, start, 1);
+      while (col->values.data[start++] & 0x80) {
+      }
+      pe_buf_put_json(out, (const char *)col->values.data + start, end - start);
+    } else {
+      put_fixed(c, col->values.data + row * (size_t)c->out_bytes, out);
+    }
+  }
+  pe_buf_puts(out, "}");
+}
