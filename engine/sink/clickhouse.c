@@ -178,6 +178,10 @@ int pe_ch_create(uv_loop_t *loop, const struct pe_ch_opts *o, struct pe_ch **out
   return 0;
 }
 
+const struct pe_ch_opts *pe_ch_options(const struct pe_ch *ch) {
+  return &ch->opts;
+}
+
 void pe_ch_destroy(struct pe_ch *ch) {
   if (!ch) {
     return;

@@ -76,7 +76,8 @@ unsigned pe_ch_inflight(const struct pe_ch *ch);
 
 /* Applies every *.sql of a folder in name order, statement by statement (a statement ends with ";"
  * at a line's end). Statements must be idempotent (CREATE ... IF NOT EXISTS). ${name} in a text is
- * replaced from vars (pairs, NULL-ended). */
+ * replaced from vars (pairs, NULL-ended); ${user} and ${password}, as quoted SQL texts, are always
+ * there (a dictionary's source needs them). An error names file, line and first words. */
 int pe_ch_apply_dir(struct pe_ch *ch, const char *dir, const char *const *vars, struct pe_err *err);
 
 #endif

@@ -122,16 +122,27 @@ static void first_words(const struct sql_statement *st, char *out, size_t size) 
 
 /* --- variables -------------------------------------------------------------------------------- */
 
-static const char *variable(const char *const *vars, const char *name, size_t n) {
-  for (; vars && vars[0]; vars += 2) {
-    if (strlen(vars[0]) == n && memcmp(vars[0], name, n) == 0) {
-      return vars[1];
+struct variables {
+  const char *const *given; /* pairs, NULL-ended */
+  struct pe_buf user, password;
+};
+
+static const char *variable(struct variables *v, const char *name, size_t n) {
+  for (const char *const *pair = v->given; pair && pair[0]; pair += 2) {
+    if (strlen(pair[0]) == n && memcmp(pair[0], name, n) == 0) {
+      return pair[1];
     }
+  }
+  if (n == 4 && memcmp(name, "user", n) == 0) {
+    return pe_buf_cstr(&v->user);
+  }
+  if (n == 8 && memcmp(name, "password", n) == 0) {
+    return pe_buf_cstr(&v->password);
   }
   return NULL;
 }
 
-static int expand(const struct sql_statement *st, const char *const *vars, struct pe_buf *out,
+static int expand(const struct sql_statement *st, struct variables *vars, struct pe_buf *out,
                   struct pe_err *err) {
   pe_buf_clear(out);
   const char *end = st->p + st->n;
@@ -179,7 +190,7 @@ static int read_file(const char *path, struct pe_buf *out, struct pe_err *err) {
   return code;
 }
 
-static int apply_file(struct pe_ch *ch, const char *path, const char *const *vars,
+static int apply_file(struct pe_ch *ch, const char *path, struct variables *vars,
                       struct pe_err *err) {
   struct pe_buf text, sql;
   pe_buf_init(&text);
@@ -203,6 +214,9 @@ static int apply_file(struct pe_ch *ch, const char *path, const char *const *var
     }
   }
 out:
+  if (sql.data) {
+    explicit_bzero(sql.data, sql.cap); /* it may hold the password */
+  }
   pe_buf_close(&text);
   pe_buf_close(&sql);
   return code;
@@ -224,17 +238,27 @@ int pe_ch_apply_dir(struct pe_ch *ch, const char *dir, const char *const *vars,
     return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL, "the folder of SQL files %s: %s", dir,
                       strerror(errno));
   }
+  const struct pe_ch_opts *o = pe_ch_options(ch);
+  const char *user = o->user[0] ? o->user : "default";
+  struct variables v = {.given = vars};
+  pe_buf_put_sql(&v.user, user, strlen(user));
+  pe_buf_put_sql(&v.password, o->password, strlen(o->password));
   int code = 0;
   for (int i = 0; i < n; i++) {
     char path[4096];
     if (code == 0) {
       int len = snprintf(path, sizeof path, "%s/%s", dir, entries[i]->d_name);
       code = len < (int)sizeof path
-                 ? apply_file(ch, path, vars, err)
+                 ? apply_file(ch, path, &v, err)
                  : pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL, "%s: the path is too long", dir);
     }
     free(entries[i]);
   }
   free(entries);
+  if (v.password.data) {
+    explicit_bzero(v.password.data, v.password.len);
+  }
+  pe_buf_close(&v.user);
+  pe_buf_close(&v.password);
   return code;
 }

@@ -54,6 +54,8 @@ int pe_ch_call_prepare(struct pe_ch_call *c, const struct pe_ch_opts *o, const c
 int pe_ch_call_result(struct pe_ch_call *c, const struct pe_ch_opts *o, CURLcode result,
                       struct pe_err *err);
 
+const struct pe_ch_opts *pe_ch_options(const struct pe_ch *ch);
+
 /* clickhouse_error.c */
 struct pe_ch_verdict {
   enum pe_class cls;

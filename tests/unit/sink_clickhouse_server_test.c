@@ -439,6 +439,8 @@ static void test_apply_dir(void **state) {
              "ENGINE = MergeTree ORDER BY a;\n\n-- nothing more\n");
   write_file(dir, "ignored.txt", "nonsense;\n");
   write_file(dir, "30_empty.sql", "");
+  write_file(dir, "31_who.sql",
+             "CREATE VIEW IF NOT EXISTS ${db}.who AS SELECT ${user} AS u, ${password} AS p;\n");
   const char *const vars[] = {"db", "applied", NULL};
   struct pe_err err = PE_ERR_INIT;
   for (int round = 0; round < 2; round++) {
@@ -451,6 +453,7 @@ static void test_apply_dir(void **state) {
   assert_value(s->ch, "SELECT name FROM system.columns WHERE table = 'tt' AND position = 2",
                "b;\n");
   assert_value(s->ch, "SELECT count() FROM applied.v", "0");
+  assert_value(s->ch, "SELECT u || '/' || p FROM applied.who", "default/");
 
   write_file(dir, "40_bad.sql",
              "SELECT 1;\n\n-- here\nCREATE TABLE IF NOT EXISTS applied.u (a Nonsense('canary'))\n"
@@ -464,6 +467,60 @@ static void test_apply_dir(void **state) {
   assert_int_equal(PE_ECONFIG, pe_ch_apply_dir(s->ch, "/nonexistent", vars, &err));
   exec_ok(s->ch, "DROP DATABASE applied");
   remove_folder(dir);
+}
+
+/* The folder that the example ships: twice, into a database of its own, and with rows through it.
+ */
+static void test_shipped_sql(void **state) {
+  struct server *s = need(state);
+  exec_ok(s->ch, "CREATE DATABASE shipped");
+  struct pe_ch *ch = client(NULL, s->port, "/shipped");
+  struct pe_err err = PE_ERR_INIT;
+  for (int round = 0; round < 2; round++) {
+    int code = pe_ch_apply_dir(ch, PE_SOURCE_DIR "/sql/clickhouse", NULL, &err);
+    if (code < 0) {
+      print_error("%s\n", err.text);
+    }
+    assert_int_equal(0, code);
+  }
+  assert_value(ch,
+               "SELECT groupArray(name) FROM (SELECT name FROM system.tables WHERE database = "
+               "'shipped' AND engine LIKE '%MergeTree' AND create_table_query NOT LIKE "
+               "'%non_replicated_deduplication_window = 10000%' ORDER BY name)",
+               "[]");
+  exec_ok(ch, "INSERT INTO trustworthiness VALUES (1, 'high', NULL, 5, 0), (2, 'low', 'x', 5, 0)");
+  exec_ok(ch, "SYSTEM RELOAD DICTIONARY shipped.trustworthiness_dict");
+  assert_value(ch, "SELECT dictGet('trustworthiness_dict', 'name', 2)", "low");
+  exec_ok(ch, "INSERT INTO trustworthiness VALUES (2, 'low', 'x', 6, 1)");
+  exec_ok(ch, "SYSTEM RELOAD DICTIONARY shipped.trustworthiness_dict");
+  assert_value(ch, "SELECT dictHas('trustworthiness_dict', 2)", "0");
+
+  const char *const rows[] = {
+      "10, 0, 60, 1.5", "11, 0, NULL, NULL", /* an update to NULL shows NULL, not the older value */
+  };
+  for (size_t i = 0; i < 2; i++) {
+    char sql[400];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO epoch_data (id, end_user_id, app_id, data_type_id, start_ts, created_at, "
+             "_version, _deleted, long_value, double_value) VALUES (1, 2, 3, 3001, "
+             "toDateTime64(today(), 3), now(), %s)",
+             rows[i]);
+    exec_ok(ch, sql);
+  }
+  assert_value(ch,
+               "SELECT count() || ' ' || countIf(long_value IS NULL AND double_value IS NULL) FROM "
+               "epoch_data_current",
+               "1 1");
+  assert_value(ch,
+               "SELECT avgMerge(avg_hr) || ' ' || countMerge(samples) FROM mv_daily_resting_hr "
+               "WHERE end_user_id = 2",
+               "60 2");
+  exec_ok(ch,
+          "INSERT INTO epoch_data (id, end_user_id, app_id, data_type_id, start_ts, _version, "
+          "_deleted) VALUES (1, 2, 3, 3001, toDateTime64(today(), 3), 12, 1)");
+  assert_value(ch, "SELECT count() FROM epoch_data_current", "0");
+  pe_ch_destroy(ch);
+  exec_ok(s->ch, "DROP DATABASE shipped");
 }
 
 int main(void) {
@@ -483,6 +540,7 @@ int main(void) {
       cmocka_unit_test(test_killed_server_then_retry),
       cmocka_unit_test(test_value),
       cmocka_unit_test(test_apply_dir),
+      cmocka_unit_test(test_shipped_sql),
   };
   return cmocka_run_group_tests(tests, server_setup, server_teardown);
 }
