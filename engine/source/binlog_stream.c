@@ -78,7 +78,9 @@ void pe_stream_restart(struct pe_stream *s, uint32_t *dump_pos) {
   boundary(s, s->pushed.file, s->pushed.pos);
   s->wanted_pos = s->pushed.pos;
   strcpy(s->wanted_file, s->pushed.file);
-  *dump_pos = (uint32_t)(s->pushed.pos <= dump_pos_max ? s->pushed.pos : first_pos);
+  s->any_event = false;
+  bool whole_file = s->from_first || s->pushed.pos > dump_pos_max;
+  *dump_pos = (uint32_t)(whole_file ? first_pos : s->pushed.pos);
 }
 
 static bool group_is_dead(const struct pe_stream *s) {
@@ -141,6 +143,13 @@ static int to_file(struct pe_stream *s, const char *file, uint64_t pos, const ch
 }
 
 int pe_stream_file_torn(struct pe_stream *s, const char *next, struct pe_err *err) {
+  if (!s->any_event && !s->from_first) {
+    s->from_first = true;
+    return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
+                      "no whole event at %s:%llu; reading the file from its beginning to see why",
+                      s->file, (unsigned long long)s->pos);
+  }
+  s->from_first = false;
   int rc = to_file(s, next, first_pos, "its file ends within it, as after a crash", err);
   if (!rc) {
     rc = pe_stream_push(s);
@@ -478,6 +487,13 @@ static int past_dead(struct pe_stream *s, struct pe_err *err) {
   return rc ? pe_err_set(err, rc, PE_CLASS_FATAL, "cannot pass on a batch") : 0;
 }
 
+static int not_between_events(const struct pe_stream *s, struct pe_err *err) {
+  return pe_err_set(err, PE_ESOURCE_PROTO, PE_CLASS_FATAL,
+                    "the position %s:%llu does not lie between two events: this is not the binlog "
+                    "that the pipeline began with; run `pipe-engine resync <pipeline>`",
+                    s->wanted_file, (unsigned long long)s->wanted_pos);
+}
+
 int pe_stream_event(struct pe_stream *s, const uint8_t *p, size_t n, struct pe_err *err) {
   struct event e;
   int rc = read_event(s, p, n, &e, err);
@@ -503,7 +519,12 @@ int pe_stream_event(struct pe_stream *s, const uint8_t *p, size_t n, struct pe_e
     return refused(s, PE_ESOURCE_PROTO, err, "an event before any FORMAT_DESCRIPTION");
   }
   bool was_ignored = s->group_ignored;
-  bool read_over = e.end <= s->wanted_pos && strcmp(s->file, s->wanted_file) == 0;
+  bool in_wanted = strcmp(s->file, s->wanted_file) == 0;
+  if (in_wanted && !e.artificial && e.start < s->wanted_pos && e.end > s->wanted_pos) {
+    return not_between_events(s, err);
+  }
+  s->any_event = s->any_event || !e.artificial;
+  bool read_over = in_wanted && e.end <= s->wanted_pos;
   if (!read_over || e.artificial) {
     rc = dispatch(s, &e, err);
   }

@@ -65,6 +65,9 @@ struct pe_stream {
   uint64_t pos;        /* where the next event starts */
   uint64_t wanted_pos; /* events before it are read over (positions over 4 GB can't be asked for) */
   char wanted_file[PE_BINLOG_FILE_MAX];
+  bool
+      from_first; /* read the file from its beginning, to see that wanted_pos lies between events */
+  bool any_event; /* a real event was read since the restart */
 
   struct pe_stream_place safe;
   struct pe_position pushed;

@@ -41,6 +41,8 @@ enum {
   SLEEP_STEP_MS = 20,
   COMMAND_BYTES = 10,
   EOF_PACKET_BYTES_MAX = 8,
+  PACKET_KEPT_MAX = 8 * 1024 * 1024, /* the library never shrinks its buffer: after a larger packet
+                                        the connection is made anew, between transactions */
   KILLS_SUSPECT = 3, /* so many kills in a row within SESSION_GOOD_MS each: another replica */
   ER_SAME_ID = 4052, /* MariaDB's ER_SLAVE_SAME_ID */
   ER_KILLED = 1927   /* MariaDB's ER_CONNECTION_KILLED */
@@ -58,6 +60,7 @@ struct pe_reader {
   bool connected;       /* atomic */
   MYSQL *mysql;
   unsigned kills; /* in a row */
+  bool shed;      /* the connection ends only to give its buffer back */
 };
 
 static bool stopping(const struct pe_reader *r) {
@@ -284,12 +287,16 @@ static int file_torn(struct pe_reader *r, const char *text, struct pe_err *err) 
     return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY, "the source's binlog ends torn: %s",
                       text);
   }
-  pe_warn("source", "binlog file %s ends within an event, as after a crash; going on in %s",
-          r->stream.file, w.next);
+  char torn[PE_BINLOG_FILE_MAX];
+  strcpy(torn, r->stream.file);
   rc = pe_stream_file_torn(&r->stream, w.next, err);
-  return rc ? rc
-            : pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
-                         "the source's binlog file ended within an event");
+  if (rc) {
+    return rc;
+  }
+  pe_warn("source", "binlog file %s ends within an event, as after a crash; going on in %s", torn,
+          w.next);
+  return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
+                    "the source's binlog file ended within an event");
 }
 
 static int read_failed(struct pe_reader *r, struct pe_err *err) {
@@ -430,6 +437,12 @@ static int read_packets(struct pe_reader *r, struct pe_err *err) {
     if (rc) {
       return stopping(r) ? stopped(err) : rc;
     }
+    r->shed = r->shed || n > PACKET_KEPT_MAX;
+    if (r->shed && !r->stream.in_group) {
+      return pe_stream_push(&r->stream)
+                 ? stopped(err)
+                 : pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY, "giving back a large buffer");
+    }
   }
 }
 
@@ -447,6 +460,7 @@ static void *reader_main(void *arg) {
   while (!stopping(r)) {
     int64_t began = pe_clock_us();
     unsigned kills = r->kills;
+    r->shed = false;
     int rc = connect_dump(r, &err);
     rc = rc ? rc : read_packets(r, &err);
     disconnect(r);
@@ -466,6 +480,9 @@ static void *reader_main(void *arg) {
       break;
     }
     wait_ms = held ? BACKOFF_MS_MIN : wait_ms;
+    if (r->shed && !r->stream.in_group) {
+      continue;
+    }
     pe_warn("source", "%s; trying again in %u ms", err.text, wait_ms);
     back_off(r, wait_ms);
     wait_ms = wait_ms * 2 < BACKOFF_MS_MAX ? wait_ms * 2 : BACKOFF_MS_MAX;
