@@ -56,8 +56,8 @@ const struct pe_command pe_commands[] = {
      pe_cmd_position},
     {"version", "version", "the engine's version", "", 0, 0, 0, pe_cmd_version},
     {"help", "help [TOPIC]",
-     "these commands; a command; pipeline, exit-codes, metrics, signals, secrets, trouble", "", 0,
-     0, 1, pe_cmd_help},
+     "these commands; a command; pipeline, transforms, exit-codes, metrics, signals, ...", "", 0, 0,
+     1, pe_cmd_help},
 };
 const unsigned pe_ncommands = sizeof(pe_commands) / sizeof(pe_commands[0]);
 

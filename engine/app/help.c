@@ -2,6 +2,7 @@
  * commands from their table, the pipeline reference from its schema. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/app.h"
 #include "base/str.h"
@@ -25,12 +26,39 @@ static const char first_steps[] =
     "\n"
     "Then give a table a transform, transforms/orders.lua beside the file,\n"
     "       return function(row)\n"
-    "         if row.total < 0 then return nil end   -- nil drops the row\n"
-    "         row.country = row.country or \"??\"      -- nil is SQL NULL\n"
+    "         if row.status == \"test\" then return nil end   -- drops the row\n"
+    "         row.country = row.country or \"??\"             -- nil is SQL NULL\n"
     "         return row\n"
     "       end\n"
     "  name it, orders = { transform = \"transforms.orders\" }, and run: pipe-engine reload "
     "shop.lua --wait\n";
+
+static const char transforms[] =
+    "A transform is a function from a row to rows. The engine applies it to both images of a "
+    "change,\n"
+    "so what no longer belongs in the target goes away by itself; it must depend on nothing but "
+    "the\n"
+    "row, lookups and settings (clocks and random numbers are not in reach).\n"
+    "  return row                       send it, changed in place or not\n"
+    "  return nil                       drop it\n"
+    "  return pipe.dlq(\"reason\", \"column\")   quarantine it, with the reason\n"
+    "  return { row, pipe.copy(row) }   several rows; change the copy first\n"
+    "  pipe.route(row, \"other\")        the row for another target (tables.<name>.routes)\n"
+    "  pipe.row(\"other\", { a = 1 })    a row made from nothing for such a target\n"
+    "At the top of a module, made once:\n"
+    "  local customers = pipe.lookup { table = \"customers\", key = \"id\", values = { \"country\" "
+    "} }\n"
+    "                                   kept from the stream; customers[row.customer_id].country\n"
+    "  local token = pipe.token { key = pipe.secret \"PII_KEY\" }\n"
+    "                                   token(row.name), token:email(row.email): keyed, so joins "
+    "work\n"
+    "  local seen = pipe.counter \"seen\"   a counter of your own in /metrics\n"
+    "Columns: nil is SQL NULL, 64-bit integers are exact (cdata), DECIMAL is a string, a column "
+    "that the\n"
+    "target has and the source has not may be written. A second argument, event, has op, table, "
+    "version,\n"
+    "time_us, image and before. An error sends the row to the DLQ; it never passes untransformed.\n"
+    "Tests: busted, with pipe.testing; no server is needed.\n";
 
 static const char exit_codes[] =
     "Exit codes (as in sysexits.h)\n"
@@ -120,8 +148,8 @@ static const char trouble[] =
 static const struct topic {
   const char *name, *text;
 } topics[] = {
-    {"exit-codes", exit_codes}, {"metrics", metrics}, {"signals", signals},
-    {"secrets", secrets},       {"trouble", trouble},
+    {"transforms", transforms}, {"exit-codes", exit_codes}, {"metrics", metrics},
+    {"signals", signals},       {"secrets", secrets},       {"trouble", trouble},
 };
 enum { NTOPICS = sizeof(topics) / sizeof(topics[0]) };
 
@@ -145,7 +173,9 @@ static int print_reference(struct pe_err *err) {
   pe_buf_init(&b);
   int rc = pe_config_lua_dir(lua_dir, sizeof(lua_dir), err);
   if (rc == 0) {
-    rc = pe_config_reference(lua_dir, &b, err);
+    /* Into a file or pipe: Markdown, for documents. */
+    rc = isatty(STDOUT_FILENO) ? pe_config_reference_text(lua_dir, &b, err)
+                               : pe_config_reference(lua_dir, &b, err);
   }
   if (rc == 0) {
     fwrite(b.data, 1, b.len, stdout);
@@ -167,7 +197,7 @@ static int unknown_topic(const char *word, struct pe_err *err) {
   }
   const char *near = pe_str_nearest(word, names, n);
   return pe_err_set(err, PE_EUSAGE, PE_CLASS_FATAL,
-                    "no help on %s%s%s%s; topics: pipeline, commands, exit-codes, "
+                    "no help on %s%s%s%s; topics: pipeline, transforms, commands, exit-codes, "
                     "metrics, signals, secrets, trouble, and every command",
                     word, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
@@ -177,7 +207,9 @@ int pe_cmd_help(const struct pe_args *a, struct pe_err *err) {
   if (!word) {
     print_commands();
     fputs(first_steps, stdout);
-    puts("\nMore: pipe-engine help pipeline | exit-codes | metrics | signals | secrets | trouble");
+    puts(
+        "\nMore: pipe-engine help pipeline | transforms | exit-codes | metrics | signals | secrets "
+        "| trouble");
     return 0;
   }
   if (strcmp(word, "commands") == 0) {

@@ -229,6 +229,15 @@ void pe_ticker_stop(struct pe_ticker *t) {
   pthread_cond_signal(&t->wake);
   pthread_mutex_unlock(&t->lock);
   pthread_join(t->thread, NULL);
+  if (t->mode != PE_PROGRESS_NONE) { /* how it ended: a short run would show nothing else */
+    pe_engine_status(t->engine, &t->status);
+    pe_progress_observe(&t->progress, &t->status, pe_clock_us());
+    if (t->mode == PE_PROGRESS_SCREEN) {
+      draw(t);
+    } else {
+      print_lines(t);
+    }
+  }
   if (t->mode == PE_PROGRESS_SCREEN) {
     pe_log_hook(NULL, NULL); /* the last frame stays on screen */
   }

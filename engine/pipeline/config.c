@@ -257,13 +257,14 @@ int pe_config_dump(const struct pe_config *c, struct pe_buf *out, struct pe_err 
   return 0;
 }
 
-int pe_config_reference(const char *lua_dir, struct pe_buf *out, struct pe_err *err) {
+static int reference(const char *lua_dir, const char *function, struct pe_buf *out,
+                     struct pe_err *err) {
   lua_State *L = NULL;
   int rc = pe_config_lua_open(lua_dir, &L, err);
   if (rc != 0) {
     return rc;
   }
-  lua_getfield(L, 1, "markdown");
+  lua_getfield(L, 1, function);
   if (lua_pcall(L, 0, 1, 0) != 0 || !lua_isstring(L, -1)) {
     const char *text = lua_tostring(L, -1);
     rc = pe_err_set(err, PE_EINTERNAL, PE_CLASS_FATAL, "the reference: %s",
@@ -276,6 +277,14 @@ int pe_config_reference(const char *lua_dir, struct pe_buf *out, struct pe_err *
   }
   lua_close(L);
   return rc;
+}
+
+int pe_config_reference(const char *lua_dir, struct pe_buf *out, struct pe_err *err) {
+  return reference(lua_dir, "markdown", out, err);
+}
+
+int pe_config_reference_text(const char *lua_dir, struct pe_buf *out, struct pe_err *err) {
+  return reference(lua_dir, "plain", out, err);
 }
 
 static bool has_lua(const char *dir) {

@@ -85,6 +85,8 @@ const char *pe_config_secret(void *config, const char *name);
 int pe_config_dump(const struct pe_config *c, struct pe_buf *out, struct pe_err *err);
 /* The reference (Markdown) generated from the schema. */
 int pe_config_reference(const char *lua_dir, struct pe_buf *out, struct pe_err *err);
+/* The same for a terminal of 100 columns. */
+int pe_config_reference_text(const char *lua_dir, struct pe_buf *out, struct pe_err *err);
 /* The folder with pipe/: $PIPE_ENGINE_LUA, <exe>/../lua, <exe>/../share/pipe-engine/lua, or the
  * source tree's. */
 int pe_config_lua_dir(char *out, size_t n, struct pe_err *err);

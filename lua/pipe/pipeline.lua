@@ -113,7 +113,8 @@ end
 -- ---- reading a file ---------------------------------------------------------------------------
 
 local public = { "pipeline", "mysql", "clickhouse", "kafka", "reference", "env", "file", "secret" }
-local in_transforms = { lookup = true, token = true, dlq = true, counter = true, log = true, null = true, route = true, emit = true }
+local in_transforms = { lookup = true, token = true, dlq = true, counter = true, log = true, route = true, copy = true, row = true,
+  epoch_us = true }
 
 local function pipe_for_files()
   local pipe = {}
@@ -213,9 +214,12 @@ function P.load(path, project_root)
   return cfg, validate.dump(ctx, cfg)
 end
 
---- The reference in Markdown.
+--- The reference, in Markdown or for a terminal.
 function P.markdown()
   return validate.reference()
+end
+function P.plain()
+  return validate.reference_text()
 end
 
 return P

@@ -382,6 +382,54 @@ local function reference_fields(out, fields)
   out[#out + 1] = ""
 end
 
+local function wrap(out, text, indent, width)
+  local line = indent
+  for word in text:gmatch("%S+") do
+    if #line + #word + 1 > width and #line > #indent then
+      out[#out + 1], line = line, indent
+    end
+    line = line == indent and line .. word or line .. " " .. word
+  end
+  out[#out + 1] = line
+end
+
+--- The same for a terminal of 100 columns.
+function V.reference_text()
+  local out = {
+    'A pipeline file is Lua that returns pipe.pipeline { ... }; see `pipe-engine help` for a small one.', "",
+    'pipe.env "NAME", pipe.env("NAME", default), pipe.file "path" and pipe.secret "NAME" take values from',
+    'outside. A size is bytes or "24MiB", a duration milliseconds or "5s". Relative paths begin at the',
+    "project root: the folder above `pipelines`, or the file's own.",
+  }
+  local function section(title, fields)
+    out[#out + 1] = ""
+    out[#out + 1] = title
+    for _, f in ipairs(fields) do
+      local default = default_text(f):gsub("`", "")
+      out[#out + 1] = ("  %-18s %s%s"):format(f.key, type_text(f):gsub("`", ""),
+        default == "" and "" or default == "required" and ", required" or ", default " .. default)
+      wrap(out, f.doc .. (f.was and " Debezium: " .. f.was .. "." or ""), "      ", 100)
+    end
+    for _, f in ipairs(fields) do
+      if f.type == "group" and not f.kind then section(title:match("^[^ =]+") .. "." .. f.key .. " = { ... }", f.fields) end
+    end
+  end
+  local top = {}
+  for _, f in ipairs(schema.pipeline) do
+    if not (f.type == "group" and not f.kind) then top[#top + 1] = f end
+  end
+  section("pipe.pipeline { ... }", top)
+  section("source = pipe.mysql { ... }", schema.mysql)
+  section("sink = pipe.clickhouse { ... }", schema.clickhouse)
+  section("kafka = pipe.kafka { ... }", schema.kafka)
+  section("tables.<name> = { ... }", schema.stream_table)
+  section("tables.<name> = pipe.reference { ... }", schema.reference_table)
+  for _, f in ipairs(schema.pipeline) do
+    if f.type == "group" and not f.kind then section(f.key .. " = { ... }", f.fields) end
+  end
+  return table.concat(out, "\n") .. "\n"
+end
+
 --- Markdown made from the schema.
 function V.reference()
   local out = {

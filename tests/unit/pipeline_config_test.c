@@ -265,8 +265,7 @@ static void test_refusals(void **state) {
 /* A file says more than one thing wrong: the first is told whole, the rest counted. */
 static void test_counts_problems(void **state) {
   (void)state;
-  refused(FILE_OF(SOURCE, SINK, "a = { x1 = 1, x2 = 2 }", "zz = 3"), PE_ECONFIG,
-          "(and 2 more)");
+  refused(FILE_OF(SOURCE, SINK, "a = { x1 = 1, x2 = 2 }", "zz = 3"), PE_ECONFIG, "(and 2 more)");
 }
 
 static char *dump_of(const char *text) {
@@ -387,6 +386,17 @@ static void test_reference(void **state) {
     }
   }
   assert_non_null(strstr(text, "max.batch.size"));
+  pe_buf_clear(&b);
+  assert_int_equal(pe_config_reference_text(PE_SOURCE_DIR "/lua", &b, &err), 0);
+  text = pe_buf_cstr(&b);
+  for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+    char line[64], section[64];
+    snprintf(line, sizeof(line), "\n  %s ", keys[i]);
+    snprintf(section, sizeof(section), "\n%s = {", keys[i]);
+    if (!strstr(text, line) && !strstr(text, section)) {
+      fail_msg("the reference does not mention %s", keys[i]);
+    }
+  }
   pe_buf_close(&b);
 }
 
