@@ -331,8 +331,11 @@ int pe_convert_epoch_us(const struct pe_column *c, const uint8_t *row, int64_t *
   if (c->ctype == PE_C_DATE) {
     int32_t v;
     memcpy(&v, row + c->offset, sizeof(v));
+    if (pe_date_is_special(v)) {
+      return -1;
+    }
     *us = (int64_t)v * DAY_US;
-    return pe_date_is_special(v) ? -1 : 0;
+    return 0;
   }
   memcpy(us, row + c->offset, sizeof(*us));
   return c->ctype == PE_C_DATETIME && pe_datetime_is_special(*us) ? -1 : 0;

@@ -204,7 +204,7 @@ int pe_lookups_apply(struct pe_lookups *ls, const struct pe_segment *seg, uint32
 /* ---- another version of the table ---- */
 
 static bool same_members(const struct pe_column *a, const struct pe_column *b) {
-  if (a->nmembers > b->nmembers) {
+  if (a->nmembers != b->nmembers) {
     return false;
   }
   for (uint32_t i = 0; i < a->nmembers; i++) {

@@ -52,9 +52,8 @@ function bind.new(host, C, ctl, R, current, api)
     return b
   end
 
-  local function event_of(table_name, before_box, park)
+  local function event_of(table_name, before_box)
     local E = ffi.typeof("struct { uint8_t unused" .. F .. "; }")
-    local before_gen = ffi.new("uint32_t[2]")
     local function read_before()
       if ctl.before == nil then return nil end
       before_box[u8] = ffi.cast("uint8_t *", ctl.before) + ctl.i * ctl.before_stride
@@ -75,7 +74,6 @@ function bind.new(host, C, ctl, R, current, api)
     end
     function mt.__newindex() R.fail("event can only be read", 2) end
     function mt.__tostring() return "event" end
-    local _ = before_gen, park
     return ffi.metatype(E, mt)()
   end
 
@@ -192,7 +190,7 @@ function bind.new(host, C, ctl, R, current, api)
     local function begin() current.table = t end
 
     local f = spec.transform
-    local event = event_of(spec.layout.name, before, park)
+    local event = event_of(spec.layout.name, before)
     local run = assert(loadstring((LOOP:gsub("@", F)), "=loop of " .. spec.layout.name))(ctl, row, f, event, other, begin,
       rawequal)
     return run, t.park_all

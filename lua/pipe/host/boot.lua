@@ -45,7 +45,8 @@ local C = {}
 for name, ctype in pairs(TYPES) do C[name] = ffi.cast(ctype, assert(host.functions[name], name)) end
 local ctl = ffi.cast("struct pe_ctl *", host.ctl)
 
-host.ours = host.ours or {}
+host.ours = {}
+host.own_state = true
 local R = require("pipe.host.rows").new(host, C, ctl)
 local current = {} -- the table whose images are being run
 local api = require("pipe.host.api").new(host, C, ctl, R, current)

@@ -32,7 +32,7 @@ local function copy(lib, without)
 end
 
 function sandbox.new(host, pipe, fail)
-  string.dump = nil -- reachable from any string otherwise
+  if host.own_state then string.dump = nil end -- reachable from any string otherwise
   local base = {}
   for _, name in ipairs(ALLOWED) do base[name] = _G[name] end
   local function library(name, lib, without)
@@ -44,7 +44,7 @@ function sandbox.new(host, pipe, fail)
       __metatable = false,
     })
   end
-  base.string = library("string", string)
+  base.string = library("string", string, { dump = true })
   base.table = library("table", table)
   base.math = library("math", math, { random = true, randomseed = true })
   base.bit = library("bit", bit)
