@@ -19,7 +19,8 @@ enum {
   CHUNK_ROWS_DEFAULT = 50000,
   BATCH_ROWS_DEFAULT = 8192,
   BATCH_BYTES_DEFAULT = 4 * 1024 * 1024,
-  PUSH_WAIT_MS = 50 /* a full queue is looked at this often for a stop */
+  PUSH_WAIT_MS = 50,  /* a full queue is looked at this often for a stop */
+  PUSH_HOLD_MS = 2000 /* a full queue costs the connection after this */
 };
 
 bool pe_snap_stopping(const struct pe_snapshot *s) {
@@ -138,19 +139,16 @@ static bool queue_has_room(struct pe_queue *q, size_t rows, size_t bytes) {
   return room;
 }
 
-static int push_unless(struct pe_snapshot *s, struct pe_batch *b, bool even_stopping) {
+int pe_snap_push(struct pe_snapshot *s, struct pe_batch *b, struct pe_snap_conn *let_go) {
   size_t rows = b->nimages, bytes = sizeof(*b) + b->arena.bytes;
-  while (!queue_has_room(s->out, rows, bytes)) {
-    if (pe_snap_stopping(s) && !even_stopping) {
-      return PE_ESTOPPED;
+  unsigned waited_ms = 0;
+  while (!pe_snap_stopping(s) && !queue_has_room(s->out, rows, bytes)) {
+    waited_ms += PUSH_WAIT_MS;
+    if (let_go && waited_ms >= PUSH_HOLD_MS) {
+      pe_snap_disconnect(let_go);
     }
   }
-  return pe_snap_stopping(s) && !even_stopping ? PE_ESTOPPED
-                                               : pe_queue_push(s->out, b, rows, bytes);
-}
-
-int pe_snap_push(struct pe_snapshot *s, struct pe_batch *b) {
-  int rc = push_unless(s, b, false);
+  int rc = pe_snap_stopping(s) ? PE_ESTOPPED : pe_queue_push(s->out, b, rows, bytes);
   if (rc) {
     pe_batch_destroy(b);
   }
@@ -173,7 +171,7 @@ static void fail(struct pe_snapshot *s, const struct pe_err *err) {
     b->snapshot = true;
     b->event = PE_EV_FATAL;
     b->error = copy;
-    if (pe_snap_push(s, b)) {
+    if (pe_snap_push(s, b, NULL)) {
       pe_error("source", "%s", err->text);
     }
   }

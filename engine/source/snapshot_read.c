@@ -50,7 +50,8 @@ static int push_batch(struct reading *r, enum pe_batch_event event, struct pe_er
   b->event = event;
   b->new_table = pe_table_ref(r->t->table);
   r->batch = NULL;
-  int rc = pe_snap_push(r->c->s, b);
+  /* Where the read cannot go on behind the last key, letting go would read all of it again. */
+  int rc = pe_snap_push(r->c->s, b, key->resumable ? r->c : NULL);
   if (rc) {
     return pe_err_set(err, rc, PE_CLASS_FATAL, "stopped");
   }
@@ -83,7 +84,8 @@ static int add_row(struct reading *r, const uint8_t *packet, size_t n, struct pe
   return 0;
 }
 
-/* Rows until the end of the result. On return the connection is at the end, or broken. */
+/* Rows until the end of the result. On return the connection is at the end, or broken, or gone: a
+ * push that took long has let go of it. */
 static int take_rows(struct reading *r, struct pe_err *err) {
   MYSQL *m = r->c->m;
   for (;;) {
@@ -100,6 +102,9 @@ static int take_rows(struct reading *r, struct pe_err *err) {
     int rc = add_row(r, p, n, err);
     if (rc) {
       return rc;
+    }
+    if (!r->c->m) {
+      return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY, "let go");
     }
   }
 }
@@ -157,7 +162,7 @@ static int start_statement(struct reading *r, MYSQL_STMT *stmt, struct pe_err *e
 }
 
 /* One attempt on a live connection. After a failure the connection is closed: rows may be in it. */
-static int attempt(struct reading *r, struct pe_err *err) {
+static int attempt(struct reading *r, bool *let_go, struct pe_err *err) {
   MYSQL_STMT *stmt = mysql_stmt_init(r->c->m);
   if (!stmt) {
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
@@ -167,6 +172,7 @@ static int attempt(struct reading *r, struct pe_err *err) {
   if (!rc) {
     rc = take_rows(r, err);
   }
+  *let_go = rc == PE_ESOURCE_DOWN && !r->c->m;
   pe_wire_close(&r->wire);
   if (rc) {
     pe_snap_disconnect(r->c);
@@ -191,7 +197,8 @@ int pe_snap_read_chunk(struct pe_snap_conn *c, const struct pe_snap_job *job, st
   for (;;) {
     rc = pe_snap_connect(c, err);
     if (!rc) {
-      rc = attempt(&r, err);
+      bool let_go = false;
+      rc = attempt(&r, &let_go, err);
       if (!rc) {
         c->backoff_ms = 0;
         rc = finish_chunk(&r, err);
@@ -201,7 +208,7 @@ int pe_snap_read_chunk(struct pe_snap_conn *c, const struct pe_snap_job *job, st
       pe_batch_destroy(r.batch);
       r.batch = NULL;
       r.bytes = 0;
-      rc = pe_snap_retry(c, "reading a chunk", err);
+      rc = let_go ? 0 : pe_snap_retry(c, "reading a chunk", err);
     }
     if (rc) {
       break;

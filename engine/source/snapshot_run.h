@@ -72,8 +72,10 @@ void pe_snap_disconnect(struct pe_snap_conn *c);
 /* After a failed call on c: 0 when it is to be tried again (it has waited), else the code to give
  * up with. */
 int pe_snap_retry(struct pe_snap_conn *c, const char *doing, struct pe_err *err);
-/* Pushes, unless stopped first (PE_ESTOPPED; the batch is destroyed then). */
-int pe_snap_push(struct pe_snapshot *s, struct pe_batch *b);
+/* Pushes, unless stopped first (PE_ESTOPPED; the batch is destroyed then). Where the queue stays
+ * full for long, `let_go` (may be NULL) is disconnected meanwhile: a SELECT that is under way keeps
+ * an ALTER TABLE, and everybody behind that, waiting. */
+int pe_snap_push(struct pe_snapshot *s, struct pe_batch *b, struct pe_snap_conn *let_go);
 /* Reads one chunk and pushes its batches, CHUNK_DONE on the last. 0, PE_ESTOPPED or fatal. */
 int pe_snap_read_chunk(struct pe_snap_conn *c, const struct pe_snap_job *job, struct pe_err *err);
 /* Walks all tables; runs on the planner's thread. 0, PE_ESTOPPED or fatal. */
