@@ -30,7 +30,7 @@ describe("reload", function()
     local e = e2e.run(p)
     p:transform("t", labels "hup")
     proc.kill(e.pid, proc.HUP)
-    e2e.eventually("the log tells", function() return p:log_text():lower():find "reload" end)
+    e2e.eventually("the log tells", function() return p:log_text():find "reloaded transforms" end)
     p.db:exec "INSERT INTO t (v) VALUES (4)"
     e2e.expect(p, "SELECT label FROM t FINAL WHERE id = 4", "hup")
     assert.is_truthy(p:http("/metrics"):find "reload")

@@ -25,6 +25,14 @@ local Server = {}
 Server.__index = Server
 local servers = {}
 
+-- Ports from e2e.port + 2 on, counted in a file.
+function e2e.next_port()
+  local file = e2e.dir .. "/ports"
+  local port = tonumber(proc.read(file) or e2e.port + 1) + 1
+  proc.write(file, tostring(port))
+  return port
+end
+
 -- A database server, started on first use. `variant` and options: one of its own with other settings.
 function e2e.server(family, variant, ...)
   local key = family .. (variant and "-" .. variant or "")
@@ -32,12 +40,15 @@ function e2e.server(family, variant, ...)
   if not s then
     s = setmetatable({ family = family, command = SERVERS[family].command, dir = e2e.dir .. "/" .. key }, Server)
     s.port = e2e.port + SERVERS[family].offset
-    if variant then
-      e2e.extra_port = (e2e.extra_port or 1) + 1
-      s.port = e2e.port + e2e.extra_port
-    end
     s.options = { ... }
-    proc.guard(proc.quote(s.command) .. " kill " .. proc.quote(s.dir) .. "; rm -rf " .. proc.quote(s.dir))
+    -- Another spec file of this run may have started it: busted gives every file modules of its own.
+    local conf = proc.read(s.dir .. "/my.cnf")
+    if conf then
+      s.port = tonumber(conf:match "\nport=(%d+)")
+    else
+      if variant then s.port = e2e.next_port() end
+      proc.guard(proc.quote(s.command) .. " kill " .. proc.quote(s.dir) .. "; rm -rf " .. proc.quote(s.dir))
+    end
     s:up()
     servers[key] = s
   end
@@ -82,11 +93,12 @@ function e2e.project(server, o)
   local db = assert(mysql.connect { socket = server.socket, database = o.database })
   if o.create then db:exec(o.create) end
   o.dir = ("%s/p%d"):format(e2e.dir, count)
+  proc.sh("rm -rf " .. proc.quote(o.dir))
   o.name = o.name or "p" .. count
   o.mysql_url = o.mysql_url or server:url(o.database)
   -- Ports go round, so that nothing left over from the test before can answer.
-  o.http_port = o.http_port or e2e.port + 6 + (count * 2) % 28
-  o.admin_port = o.admin_port or e2e.port + 7 + (count * 2) % 28
+  o.http_port = o.http_port or e2e.port + 8 + (count * 2) % 24
+  o.admin_port = o.admin_port or e2e.port + 9 + (count * 2) % 24
   local p = engine.project(o)
   p.db, p.server = db, server
   projects[#projects + 1] = p

@@ -1,0 +1,426 @@
+/* The stream over binlog files that real servers wrote. The statements, after the tables were made:
+ *
+ *  set timestamp=1700000000.25; insert into item values (1,'one',1.50,...),(2,'two',...),
+ *    (4294967295,'',...);
+ *  begin; update item ... where id=1; insert into other values (1,1); delete from item where id=2;
+ *  commit; insert into other values (2,2); insert into kinds ...;
+ *  truncate table `item`; insert into item values (7,...);
+ *  alter table item add column extra int null after name; insert into item (id,name,extra) ...; */
+#include "source_binlog_support.h"
+
+static const char *const files[] = {"source_binlog_maria.bin", "source_binlog_mysql.bin"};
+enum { NFILES = 2 };
+
+static const char *const expected[] = {
+    "+ item 1|one|1.50|2024-02-29 12:34:56.789|naïve €|s",
+    "+ item 2|two|-0.05|NULL|NULL|m",
+    "+ item 4294967295||99999999.99|0000-00-00 00:00:00.000||l",
+    "~ item 1|one|1.50|2024-02-29 12:34:56.789|naïve €|s -> "
+    "1|uno|2.50|2024-02-29 12:34:56.789|naïve €|s",
+    "+ other 1|1",
+    "- item 2|two|-0.05|NULL|NULL|m",
+    "+ other 2|2",
+    "+ kinds 1|-128|65535|-8388608|18446744073709551615|1.5|-22500000000|"
+    "-12345678901234567890.0123456789|"
+    "99999999999999999999999999999999999.999999999999999999999999999999|2155|1000-01-01|"
+    "-12:34:56.78|9999-12-31 23:59:59.999999|2001-09-09 01:46:40.123|257|x,z|ab|01000000|00ff00|"
+    "626c6f62|€ÿ|日本|日本",
+    "+ kinds 2|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|NULL|"
+    "NULL|NULL|NULL|NULL|NULL|NULL",
+    "+ kinds 3|1|0|-1|0|-0.5|0|-0.0000000001|0.000000000000000000000000000000|0000|2024-00-17|"
+    "-00:00:00.50|2024-02-31 10:00:00.000000|0000-00-00 00:00:00.000|0|||00000000||||| ",
+    "truncate item",
+    "+ item 7|seven|7.00|1969-12-31 23:59:59.999|x|m",
+    "changed item",
+    "+ item 8|eight|88|NULL|NULL|NULL|m",
+};
+enum { NEXPECTED = sizeof(expected) / sizeof(expected[0]) };
+
+static void same_lines(const struct seen *o, unsigned from) {
+  assert_int_equal(o->nlines + from, NEXPECTED);
+  for (unsigned i = 0; i < o->nlines; i++) {
+    char want[LINE_BYTES];
+    snprintf(want, sizeof(want), "%s", expected[i + from]);
+    size_t n = strlen(want);
+    if (want[n - 1] == ' ') { /* the table above marks an empty last column with a blank */
+      want[n - 1] = 0;
+    }
+    assert_string_equal(o->lines[i], want);
+  }
+}
+
+static void every_row_comes_out_exactly(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct setup u = {0};
+    struct pe_err err = PE_ERR_INIT;
+    log_read(&l, files[k]);
+    struct fixture *f = fixture_open(&u);
+    assert_int_equal(feed_from(f, &l, 4, &err), 0);
+    same_lines(&f->seen, 0);
+    const struct pe_position *end = &f->seen.ends[f->seen.nbatches - 1];
+    assert_true(f->seen.boundary[f->seen.nbatches - 1]);
+    assert_int_equal(f->seen.loads, 1);
+    assert_int_equal(end->version, end->base_version);
+    /* The file ends with a ROTATE to the next one. */
+    assert_int_equal(log_type(&l, l.nevents - 1), PE_BL_ROTATE);
+    assert_int_equal(end->pos, 4);
+    fixture_close(f);
+  }
+}
+
+/* An image's number is where it lies: the byte after the NULL bitmap holds the row's id. */
+static void versions_are_offsets(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct setup u = {0};
+    struct pe_err err = PE_ERR_INIT;
+    log_read(&l, files[k]);
+    struct fixture *f = fixture_open(&u);
+    assert_int_equal(feed_from(f, &l, 4, &err), 0);
+    static const struct {
+      unsigned line, id;
+    } at[] = {{0, 1}, {1, 2}, {3, 1}, {5, 2}, {6, 2}, {11, 7}, {13, 8}};
+    for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+      uint32_t generation, file;
+      uint64_t offset;
+      pe_version_split(f->seen.versions[at[i].line], &generation, &file, &offset);
+      assert_int_equal(generation, 1);
+      assert_int_equal(file, 3);
+      assert_true(offset + 2 < l.n);
+      assert_int_equal(l.bytes[offset + 1], at[i].id);
+    }
+    fixture_close(f);
+  }
+}
+
+/* From the end of any batch on, also one in the middle of a transaction, another reader gives the
+ * same changes with the same numbers: none twice, none missing. */
+static void every_batch_end_is_a_place_to_go_on(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct setup u = {.batch_rows = 1};
+    struct pe_err err = PE_ERR_INIT;
+    bool inside = false;
+    log_read(&l, files[k]);
+    struct fixture *f = fixture_open(&u);
+    assert_int_equal(feed_from(f, &l, 4, &err), 0);
+    same_lines(&f->seen, 0);
+    for (unsigned i = 0; i < f->seen.nbatches; i++) {
+      const struct pe_position *end = &f->seen.ends[i];
+      unsigned from = f->seen.lines_at[i];
+      if (strcmp(end->file, "bin.000003") != 0) {
+        continue;
+      }
+      inside = inside || !f->seen.boundary[i];
+      struct setup again = {.start = *end, .batch_rows = 1, .item_altered = from >= 13};
+      struct fixture *g = fixture_open(&again);
+      assert_int_equal(feed_from(g, &l, end->pos, &err), 0);
+      same_lines(&g->seen, from);
+      for (unsigned j = 0; j < g->seen.nlines; j++) {
+        assert_int_equal(g->seen.versions[j], f->seen.versions[j + from]);
+      }
+      fixture_close(g);
+    }
+    assert_true(inside);
+    fixture_close(f);
+  }
+}
+
+/* The connection breaks behind every single event in turn. */
+static void lost_connections_lose_and_double_nothing(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct pe_err err = PE_ERR_INIT;
+    log_read(&l, files[k]);
+    for (uint32_t batch_rows = 1; batch_rows <= 4; batch_rows += 3) {
+      struct setup u = {.batch_rows = batch_rows};
+      struct fixture *f = fixture_open(&u);
+      for (unsigned i = 0; i + 1 < l.nevents; i++) {
+        uint32_t pos;
+        pe_stream_restart(&f->s, &pos);
+        assert_int_equal(feed_format(&f->s, &l, &err), 0);
+        for (unsigned j = 0; j <= i; j++) {
+          if (l.at[j] >= pos && log_type(&l, j) != PE_BL_FORMAT_DESCRIPTION) {
+            assert_int_equal(feed_event(&f->s, &l, j, &err), 0);
+          }
+        }
+      }
+      assert_int_equal(pe_stream_push(&f->s), 0);
+      same_lines(&f->seen, 0);
+      fixture_close(f);
+    }
+  }
+}
+
+static void a_snapshot_covers_what_lies_before_it(void **state) {
+  (void)state;
+  struct log l;
+  struct setup u = {0};
+  struct pe_err err = PE_ERR_INIT;
+  log_read(&l, files[0]);
+  struct fixture *f = fixture_open(&u);
+  assert_int_equal(feed_from(f, &l, 4, &err), 0);
+  u.item_from = f->seen.versions[3]; /* up to the update */
+  struct fixture *g = fixture_open(&u);
+  assert_int_equal(feed_from(g, &l, 4, &err), 0);
+  assert_int_equal(g->seen.nlines, NEXPECTED - 4);
+  assert_string_equal(g->seen.lines[0], expected[4]);
+  assert_string_equal(g->seen.lines[1], expected[5]);
+  assert_int_equal(g->seen.versions[1], f->seen.versions[5]);
+  fixture_close(g);
+  u.item_from = f->seen.versions[11]; /* behind the TRUNCATE */
+  g = fixture_open(&u);
+  assert_int_equal(feed_from(g, &l, 4, &err), 0);
+  assert_int_equal(g->seen.nlines, 7); /* other, kinds, and item from the ALTER on */
+  fixture_close(g);
+  fixture_close(f);
+}
+
+/* MariaDB from 11.4 on writes no end position into events inside transactions. */
+static void events_without_a_position_are_counted(void **state) {
+  (void)state;
+  struct log l;
+  struct setup u = {0};
+  struct pe_err err = PE_ERR_INIT;
+  log_read(&l, files[0]);
+  struct fixture *f = fixture_open(&u);
+  assert_int_equal(feed_from(f, &l, 4, &err), 0);
+  for (unsigned i = 0; i < l.nevents; i++) {
+    uint8_t type = log_type(&l, i);
+    if (type == PE_BL_TABLE_MAP || (type >= PE_BL_WRITE_ROWS_V1 && type <= PE_BL_DELETE_ROWS_V1)) {
+      put32(l.bytes + l.at[i] + 13, 0);
+    }
+  }
+  struct fixture *g = fixture_open(&u);
+  assert_int_equal(feed_from(g, &l, 4, &err), 0);
+  same_lines(&g->seen, 0);
+  for (unsigned i = 0; i < NEXPECTED; i++) {
+    assert_int_equal(g->seen.versions[i], f->seen.versions[i]);
+  }
+  fixture_close(g);
+  fixture_close(f);
+}
+
+static void commit_times_are_known(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct setup u = {.batch_rows = 3};
+    struct pe_err err = PE_ERR_INIT;
+    log_read(&l, files[k]);
+    struct fixture *f = fixture_open(&u);
+    assert_int_equal(feed_from(f, &l, 4, &err), 0);
+    /* MariaDB: the session's clock (set timestamp); MySQL: the true commit time, in microseconds.
+     */
+    int64_t ts = f->seen.ends[0].ts_us;
+    if (k == 0) {
+      assert_int_equal(ts, INT64_C(1700000000000000));
+    } else {
+      assert_true(ts > INT64_C(1700000000000000) && ts % 1000000 != 0);
+    }
+    assert_int_equal(f->s.stats.source_ts_us > 0, 1);
+    fixture_close(f);
+  }
+}
+
+static unsigned first_of(const struct log *l, unsigned from, uint8_t type) {
+  while (from < l->nevents && log_type(l, from) != type) {
+    from++;
+  }
+  assert_true(from < l->nevents);
+  return from;
+}
+
+static size_t made_rotate(uint8_t *to, const char *file) {
+  size_t n = 19 + 8 + strlen(file);
+  memset(to, 0, n);
+  to[4] = PE_BL_ROTATE;
+  put32(to + 9, (uint32_t)n);
+  to[17] = PE_BL_FLAG_ARTIFICIAL;
+  to[19] = 4;
+  memcpy(to + 27, file, strlen(file));
+  return n;
+}
+
+/* A server that crashed while writing: the file ends inside a transaction. */
+static void a_transaction_without_an_end_is_left_out(void **state) {
+  (void)state;
+  struct log l;
+  struct setup u = {0};
+  struct pe_err err = PE_ERR_INIT;
+  uint8_t rotate[64];
+  uint32_t pos;
+  log_read(&l, files[0]);
+  size_t n = made_rotate(rotate, "bin.000004");
+  unsigned xid = first_of(&l, 0, PE_BL_XID);
+  unsigned second = first_of(&l, xid + 1, PE_BL_XID);
+  struct fixture *f = fixture_open(&u);
+  for (unsigned i = 0; i < second; i++) {
+    assert_int_equal(feed_event(&f->s, &l, i, &err), 0);
+  }
+  assert_int_equal(feed_bytes(&f->s, rotate, n, &err), PE_ESOURCE_DOWN);
+  assert_int_equal(err.cls, PE_CLASS_RETRY);
+  pe_stream_restart(&f->s, &pos);
+  for (unsigned i = 0; i < second; i++) {
+    assert_int_equal(feed_event(&f->s, &l, i, &err), 0);
+  }
+  assert_int_equal(feed_bytes(&f->s, rotate, n, &err), 0);
+  assert_int_equal(f->seen.nlines, 3); /* the first transaction */
+  assert_string_equal(f->seen.ends[f->seen.nbatches - 1].file, "bin.000004");
+  fixture_close(f);
+}
+
+static void a_torn_transaction_that_went_out_stops_the_stream(void **state) {
+  (void)state;
+  struct log l;
+  struct setup u = {.batch_rows = 1};
+  struct pe_err err = PE_ERR_INIT;
+  uint8_t rotate[64];
+  log_read(&l, files[0]);
+  unsigned xid = first_of(&l, first_of(&l, 0, PE_BL_XID) + 1, PE_BL_XID);
+  struct fixture *f = fixture_open(&u);
+  for (unsigned i = 0; i < xid; i++) {
+    assert_int_equal(feed_event(&f->s, &l, i, &err), 0);
+  }
+  assert_int_equal(feed_bytes(&f->s, rotate, made_rotate(rotate, "bin.000004"), &err),
+                   PE_ESOURCE_PROTO);
+  assert_int_equal(err.cls, PE_CLASS_FATAL);
+  assert_non_null(strstr(err.text, "resync"));
+  fixture_close(f);
+}
+
+static void a_torn_file_is_believed_only_behind_whole_events(void **state) {
+  (void)state;
+  struct log l;
+  struct setup u = {0};
+  struct pe_err err = PE_ERR_INIT;
+  uint32_t pos;
+  log_read(&l, files[0]);
+  unsigned xid = first_of(&l, 0, PE_BL_XID);
+  strcpy(u.start.file, "bin.000003");
+  u.start.pos = l.at[xid + 1];
+  struct fixture *f = fixture_open(&u);
+  assert_int_equal(pe_stream_file_torn(&f->s, "bin.000004", &err), PE_ESOURCE_DOWN);
+  pe_stream_restart(&f->s, &pos);
+  assert_int_equal(pos, 4);
+  for (unsigned i = 0; i <= xid; i++) {
+    assert_int_equal(feed_event(&f->s, &l, i, &err), 0);
+  }
+  assert_int_equal(pe_stream_file_torn(&f->s, "bin.000004", &err), 0);
+  assert_int_equal(f->seen.nlines, 0); /* they lie before the start */
+  assert_string_equal(f->s.pushed.file, "bin.000004");
+  fixture_close(f);
+
+  u.start.pos = l.at[xid] + 5; /* no event starts there */
+  f = fixture_open(&u);
+  assert_int_equal(pe_stream_file_torn(&f->s, "bin.000004", &err), PE_ESOURCE_DOWN);
+  pe_stream_restart(&f->s, &pos);
+  for (unsigned i = 0; i < xid; i++) {
+    assert_int_equal(feed_event(&f->s, &l, i, &err), 0);
+  }
+  assert_int_equal(feed_event(&f->s, &l, xid, &err), PE_ESOURCE_PROTO);
+  assert_non_null(strstr(err.text, "between two events"));
+  fixture_close(f);
+}
+
+static void a_version_that_nobody_has_stops_with_the_mend(void **state) {
+  (void)state;
+  struct log l;
+  struct setup u = {0};
+  struct pe_err err = PE_ERR_INIT;
+  log_read(&l, files[0]);
+  struct fixture *f = fixture_open(&u);
+  f->seen.no_table = true;
+  assert_int_equal(feed_from(f, &l, 4, &err), PE_ESOURCE_SCHEMA);
+  assert_non_null(strstr(err.text, "shop.item"));
+  assert_non_null(strstr(err.text, "bin.000003:"));
+  assert_non_null(strstr(err.text, "resync"));
+  assert_int_equal(pe_stream_push_event(&f->s, PE_EV_FATAL, NULL, &err), 0);
+  assert_int_equal(f->seen.nlines, NEXPECTED - 1); /* all up to there, then the error */
+  assert_string_equal(f->seen.lines[f->seen.nlines - 1], "fatal ");
+  fixture_close(f);
+}
+
+static void columns_that_changed_places_are_noticed(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct pe_err err = PE_ERR_INIT;
+    struct setup u = {0};
+    log_read(&l, files[k]);
+    struct fixture *f = fixture_open(&u);
+    struct pe_column *c = f->other->columns;
+    char *first = c[0].name;
+    c[0].name = c[1].name;
+    c[1].name = first;
+    assert_int_equal(feed_from(f, &l, 4, &err), PE_ESOURCE_SCHEMA);
+    assert_non_null(strstr(err.text, "where column `x` was, the log has `id`"));
+    fixture_close(f);
+  }
+}
+
+/* Every event cut at every length, and every byte of it changed: an error or other rows, never a
+ * read outside of the event (the sanitizers watch). */
+static void mangled(const struct log *l, unsigned i, const uint8_t *p, size_t n) {
+  struct setup u = {.item_altered = i > l->nevents - 6};
+  struct pe_err err = PE_ERR_INIT;
+  struct fixture *f = fixture_open(&u);
+  f->seen.no_table = true;
+  int rc = feed_format(&f->s, l, &err);
+  for (unsigned j = i > 3 ? i - 3 : 1; !rc && j < i; j++) {
+    rc = feed_event(&f->s, l, j, &err);
+  }
+  if (!rc) {
+    f->seen.last_version = 0;
+    feed_bytes(&f->s, p, n, &err);
+  }
+  fixture_close(f);
+}
+
+static void malformed_events_are_refused(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    log_read(&l, files[k]);
+    for (unsigned i = 1; i < l.nevents; i++) {
+      size_t n = l.at[i + 1] - l.at[i];
+      uint8_t copy[LOG_BYTES_MAX];
+      memcpy(copy, l.bytes + l.at[i], n);
+      for (size_t cut = 0; cut < n; cut++) {
+        mangled(&l, i, copy, cut);
+      }
+      for (size_t at = 19; at < n; at++) {
+        static const uint8_t flips[] = {0xFF, 0x80, 0x01};
+        for (unsigned x = 0; x < sizeof(flips); x++) {
+          copy[at] ^= flips[x];
+          mangled(&l, i, copy, n);
+          copy[at] ^= flips[x];
+        }
+      }
+    }
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_row_comes_out_exactly),
+      cmocka_unit_test(versions_are_offsets),
+      cmocka_unit_test(every_batch_end_is_a_place_to_go_on),
+      cmocka_unit_test(lost_connections_lose_and_double_nothing),
+      cmocka_unit_test(a_snapshot_covers_what_lies_before_it),
+      cmocka_unit_test(events_without_a_position_are_counted),
+      cmocka_unit_test(commit_times_are_known),
+      cmocka_unit_test(a_transaction_without_an_end_is_left_out),
+      cmocka_unit_test(a_torn_transaction_that_went_out_stops_the_stream),
+      cmocka_unit_test(a_torn_file_is_believed_only_behind_whole_events),
+      cmocka_unit_test(a_version_that_nobody_has_stops_with_the_mend),
+      cmocka_unit_test(columns_that_changed_places_are_noticed),
+      cmocka_unit_test(malformed_events_are_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
