@@ -84,7 +84,9 @@ int pe_lookup_take_deltas(struct pe_lookup *l,
     }
     e->dirty = false;
   }
-  memmove(l->dirty, l->dirty + done, (l->ndirty - done) * sizeof(*l->dirty));
+  if (done && done < l->ndirty) {
+    memmove(l->dirty, l->dirty + done, (l->ndirty - done) * sizeof(*l->dirty));
+  }
   l->ndirty -= done;
   pe_buf_close(&packed);
   pe_buf_close(&out);

@@ -124,7 +124,9 @@ local function new_row(run, values, target, read_only)
   local row = setmetatable({}, {
     __metatable = false,
     __index = function(_, k)
-      if columns and not columns[k] then error(target .. " has no column '" .. tostring(k) .. "'" .. suggest(tostring(k), columns), 2) end
+      if columns and not columns[k] then
+        error(target .. " has no column '" .. tostring(k) .. "'" .. suggest(tostring(k), columns), 2)
+      end
       return data[k]
     end,
     __newindex = function(_, k, v)
@@ -145,7 +147,9 @@ local function new_row(run, values, target, read_only)
   for k, v in pairs(values) do
     if columns then
       local c = columns[k]
-      if not c then error("the test gives a column '" .. tostring(k) .. "' that columns doesn't name" .. suggest(tostring(k), columns), 3) end
+      if not c then
+        error("the test gives a column '" .. tostring(k) .. "' that columns doesn't name" .. suggest(tostring(k), columns), 3)
+      end
       local ok, value = accept(c.kind, c.text, v)
       if not ok then error("the test gives a value that " .. k .. " (" .. c.name .. ") can't hold", 3) end
       v = value
@@ -523,16 +527,16 @@ end
 
 -- ---- modules ----
 
-local function module_finder(paths)
+local function module_finder(root)
   return function(name)
     local tried = {}
-    for _, pattern in ipairs(paths) do
+    for _, pattern in ipairs { "?.lua", "lua/?.lua" } do
       local path = pattern:gsub("%?", (name:gsub("%.", "/")))
-      local f = io.open(path, "rb")
+      local f = io.open(root .. "/" .. path, "rb")
       if f then
         local text = f:read("*a")
         f:close()
-        return text, (path:gsub("^%./", ""))
+        return text, path
       end
       tried[#tried + 1] = path
     end
@@ -547,7 +551,9 @@ local OPTIONS = { lookups = true, secrets = true, columns = true, key = true, ro
 function testing.transform(module, options)
   options = options or {}
   for k in pairs(options) do
-    if not OPTIONS[k] then error("testing.transform: unknown option '" .. tostring(k) .. "'" .. suggest(tostring(k), OPTIONS), 2) end
+    if not OPTIONS[k] then
+      error("testing.transform: unknown option '" .. tostring(k) .. "'" .. suggest(tostring(k), OPTIONS), 2)
+    end
   end
   local run = setmetatable({}, Run)
   run.table = options.table or module:match("([^.]+)$")
@@ -566,8 +572,7 @@ function testing.transform(module, options)
     end
   end
   for name, entries in pairs(options.lookups or {}) do fill_lookup(run, name, entries) end
-  local root = options.path or "."
-  local host = { module = module_finder { root .. "/?.lua", root .. "/lua/?.lua" }, nearest = nearest }
+  local host = { module = module_finder(options.path or "."), nearest = nearest }
   local sandbox = require("pipe.host.sandbox").new(host, make_pipe(run), function(text, level)
     error(text, (level or 1) + 1)
   end)

@@ -1,0 +1,6 @@
+std = "luajit"
+max_line_length = 130
+include_files = { "lua", "transforms", "tests", "pipelines", "examples" }
+files["**/*_spec.lua"] = { std = "+busted" }
+files["lua/pipe/schema.lua"] = { max_line_length = false } -- sentences of the reference, one a line
+files["lua/pipe/validate.lua"] = { max_line_length = false }
