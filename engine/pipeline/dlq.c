@@ -105,33 +105,30 @@ static void key_text(const struct pe_table *t, const uint8_t *row, struct pe_buf
 int pe_dlq_add(struct pe_engine *e, struct pe_epoch *ep, struct pe_etable *t,
                const struct pe_dead *d, const char *script_hash) {
   struct pe_edead *q = pe_dlq_of(e, ep, t);
-  struct pe_buf key, json;
+  struct pe_buf *key = &e->dlq_key, *json = &e->dlq_json;
   if (!q)
     return PE_ENOMEM;
-  pe_buf_init(&key);
-  pe_buf_init(&json);
-  key_text(d->table, d->row, &key);
-  pe_row_json(d->table, d->row, &json);
+  pe_buf_clear(key);
+  pe_buf_clear(json);
+  key_text(d->table, d->row, key);
+  pe_row_json(d->table, d->row, json);
   struct pe_buf *b = &q->body;
   pe_buf_puts(b, "{");
   put_field(b, "table", t->full, strlen(t->full));
-  put_field(b, "key", (const char *)key.data, key.len);
+  put_field(b, "key", (const char *)key->data, key->len);
   put_field(b, "op", op_name(d->op), strlen(op_name(d->op)));
   put_field(b, "reason", d->reason, strlen(d->reason));
   put_field(b, "column", d->column ? d->column : "", d->column ? strlen(d->column) : 0);
   put_field(b, "traceback", d->traceback ? d->traceback : "",
             d->traceback ? strlen(d->traceback) : 0);
-  put_field(b, "row", (const char *)json.data, json.len);
+  put_field(b, "row", (const char *)json->data, json->len);
   put_field(b, "script_hash", script_hash, strlen(script_hash));
   pe_buf_printf(b, "\"source_time\":\"%" PRId64 ".%06d\",", d->meta.ts_us / 1000000,
                 (int)(d->meta.ts_us % 1000000));
   put_version(e, b, d->meta.version);
   pe_buf_puts(b, "}\n");
   q->rows++;
-  int rc = pe_buf_ok(b) && pe_buf_ok(&json) && pe_buf_ok(&key) ? 0 : PE_ENOMEM;
-  pe_buf_close(&key);
-  pe_buf_close(&json);
-  return rc;
+  return pe_buf_ok(b) && pe_buf_ok(json) && pe_buf_ok(key) ? 0 : PE_ENOMEM;
 }
 
 /* A row that ClickHouse itself refused: only its encoded form is left, so the DLQ names it by

@@ -21,6 +21,8 @@ static int start_locks(struct pe_engine *e, struct pe_err *err) {
   pthread_condattr_destroy(&mono);
   pe_outputs_init(&e->outs);
   pe_buf_init(&e->script_metrics);
+  pe_buf_init(&e->dlq_key);
+  pe_buf_init(&e->dlq_json);
   if (uv_loop_init(&e->loop))
     return pe_err_set(err, PE_EINTERNAL, PE_CLASS_FATAL, "can't make the event loop");
   e->loop_open = true;
@@ -231,6 +233,8 @@ void pe_engine_destroy(struct pe_engine *e) {
   if (e->state)
     pe_state_close(e->state);
   pe_buf_close(&e->script_metrics);
+  pe_buf_close(&e->dlq_key);
+  pe_buf_close(&e->dlq_json);
   free(e->lua_dir);
   free(e);
 }

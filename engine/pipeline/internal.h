@@ -261,6 +261,7 @@ struct pe_engine {
   struct pe_builder *builders;
   uint32_t nbuilders, builders_cap;
   struct pe_quarantine *quarantine;
+  struct pe_buf dlq_key, dlq_json;
   uint64_t *part_ids;
   uint32_t *bad;
   const char **bad_why;

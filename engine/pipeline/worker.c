@@ -28,6 +28,8 @@ struct pe_etable *pe_engine_table(struct pe_engine *e, const struct pe_table *t)
 
 static size_t building_bytes(const struct pe_engine *e) {
   size_t n = e->building ? e->building->bytes : 0;
+  for (uint32_t i = 0; e->building && i < e->building->ndead; i++)
+    n += e->building->dead[i]->body.len;
   for (uint32_t i = 0; i < e->nbuilders; i++)
     if (e->builders[i].block)
       n += pe_block_bytes(e->builders[i].block);
@@ -467,7 +469,7 @@ static int maybe_hand_over(struct pe_engine *e, struct pe_err *err) {
         }
       something = true;
     }
-    if (something && (ep->bytes >= e->cfg->epoch_bytes || loop_idle(e)))
+    if (something && (bytes >= e->cfg->epoch_bytes || loop_idle(e)))
       return hand_over(e, err);
     return 0;
   }
