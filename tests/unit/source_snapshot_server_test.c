@@ -695,6 +695,16 @@ static const struct pe_finding *find(const struct pe_finding *f, int n, int code
   return NULL;
 }
 
+static const struct pe_finding *must_find(const struct pe_finding *f, int n, int code,
+                                          const char *words) {
+  static const struct pe_finding none;
+  const struct pe_finding *found = find(f, n, code, words);
+  if (!found) {
+    fail_msg("no finding says '%s'", words);
+  }
+  return found ? found : &none;
+}
+
 static void findings(void **state) {
   (void)state;
   need_server();
@@ -711,10 +721,10 @@ static void findings(void **state) {
   }
   n = pe_source_check(admin, &opts, DB, tables, 4, f, 32, &err);
   assert_true(n > 0);
-  assert_true(find(f, n, PE_ESOURCE_KEY, "heap")->fatal);
-  assert_true(find(f, n, PE_ESOURCE_SCHEMA, "did you mean heap")->fatal);
+  assert_true(must_find(f, n, PE_ESOURCE_KEY, "heap")->fatal);
+  assert_true(must_find(f, n, PE_ESOURCE_SCHEMA, "did you mean heap")->fatal);
   if (mariadb) {
-    assert_false(find(f, n, PE_ESOURCE_SCHEMA, "foreign key")->fatal);
+    assert_false(must_find(f, n, PE_ESOURCE_SCHEMA, "foreign key")->fatal);
   }
   assert_int_equal(pe_source_check(admin, &opts, DB, tables, 4, f, 1, &err), 1);
   struct pe_server_info info;
@@ -723,7 +733,7 @@ static void findings(void **state) {
   struct pe_source_opts same = opts;
   same.server_id = info.server_id;
   n = pe_source_check(admin, &same, DB, tables, 1, f, 32, &err);
-  assert_true(find(f, n, PE_ESOURCE_ID, "server's own")->fatal);
+  assert_true(must_find(f, n, PE_ESOURCE_ID, "server's own")->fatal);
 }
 
 static void missing_grants(void **state) {
@@ -743,9 +753,9 @@ static void missing_grants(void **state) {
   assert_non_null(m);
   const char *tables[] = {"good", "other"};
   int n = pe_source_check(m, &low, DB, tables, 2, f, 32, &err);
-  assert_non_null(
-      strstr(find(f, n, PE_ESOURCE_GRANT, "other")->mend, "GRANT SELECT ON `" DB "`.`other` TO"));
-  assert_non_null(strstr(find(f, n, PE_ESOURCE_GRANT, "read the binlog")->mend,
+  assert_non_null(strstr(must_find(f, n, PE_ESOURCE_GRANT, "other")->mend,
+                         "GRANT SELECT ON `" DB "`.`other` TO"));
+  assert_non_null(strstr(must_find(f, n, PE_ESOURCE_GRANT, "read the binlog")->mend,
                          "GRANT REPLICATION SLAVE ON *.* TO 'pe_snapshot_low'@'%'"));
   assert_null(find(f, n, PE_ESOURCE_GRANT, "table " DB ".good"));
   sql("GRANT SELECT ON " DB ".* TO pe_snapshot_low");
