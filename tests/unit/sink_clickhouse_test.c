@@ -4,6 +4,7 @@
 
 #include <lz4frame.h>
 #include <pthread.h>
+#include <sys/wait.h>
 
 #include "sink/clickhouse_internal.h"
 
@@ -316,6 +317,66 @@ static void test_tls_to_a_plain_server(void **state) {
   fake_stop(&f);
 }
 
+/* A real TLS server with a certificate of its own, where the openssl command is at hand. */
+static void test_certificates(void **state) {
+  (void)state;
+  char dir[256], command[900], url[400];
+  temp_folder(dir, sizeof dir);
+  snprintf(command, sizeof command,
+           "openssl req -x509 -newkey rsa:2048 -nodes -keyout %s/k.pem -out %s/c.pem -days 2 -subj "
+           "/CN=localhost -addext subjectAltName=IP:127.0.0.1 >/dev/null 2>&1",
+           dir, dir);
+  if (system(command) != 0) {
+    remove_folder(dir);
+    skip();
+  }
+  const unsigned port = free_port();
+  pid_t server = fork();
+  if (server == 0) {
+    char accept_at[32], cert[300], key[300];
+    snprintf(accept_at, sizeof accept_at, "127.0.0.1:%u", port);
+    snprintf(cert, sizeof cert, "%s/c.pem", dir);
+    snprintf(key, sizeof key, "%s/k.pem", dir);
+    execlp("openssl", "openssl", "s_server", "-quiet", "-accept", accept_at, "-cert", cert, "-key",
+           key, "-www", (char *)NULL);
+    _exit(127);
+  }
+  struct pe_err err = PE_ERR_INIT;
+  struct pe_ch_opts o;
+  struct pe_ch *ch = NULL;
+  snprintf(url, sizeof url, "https://127.0.0.1:%u", port);
+  assert_int_equal(0, pe_ch_parse_url(url, &o, &err));
+  assert_int_equal(0, pe_ch_create(NULL, &o, &ch, &err));
+  int code = PE_ESINK_DOWN; /* until it listens */
+  for (int n = 0; n < 200 && code == PE_ESINK_DOWN; n++) {
+    code = pe_ch_exec(ch, "SELECT 1", NULL, NULL, &err);
+    pe_sleep_ms(20);
+  }
+  pe_ch_destroy(ch);
+  assert_int_equal(PE_ESINK_AUTH, code);
+  assert_int_equal(PE_CLASS_FATAL, err.cls);
+  assert_non_null(strstr(err.text, "ca=FILE"));
+
+  /* With its authority named, or without verification, whatever fails now isn't the trust. */
+  for (int n = 0; n < 2; n++) {
+    char query[300];
+    if (n == 0) {
+      snprintf(query, sizeof query, "?ca=%s/c.pem", dir);
+    } else {
+      snprintf(query, sizeof query, "?verify=0");
+    }
+    snprintf(url, sizeof url, "https://127.0.0.1:%u%s", port, query);
+    assert_int_equal(0, pe_ch_parse_url(url, &o, &err));
+    o.timeout_ms = 500;
+    assert_int_equal(0, pe_ch_create(NULL, &o, &ch, &err));
+    assert_int_not_equal(PE_ESINK_AUTH, pe_ch_exec(ch, "SELECT 1", NULL, NULL, &err));
+    pe_ch_destroy(ch);
+  }
+  kill(server, SIGKILL);
+  waitpid(server, NULL, 0);
+  remove_folder(dir);
+}
+
 static void test_newline_in_password(void **state) {
   (void)state;
   struct pe_err err = PE_ERR_INIT;
@@ -340,6 +401,7 @@ int main(void) {
       cmocka_unit_test(test_broken_connections),
       cmocka_unit_test(test_answer_before_the_body_was_read),
       cmocka_unit_test(test_tls_to_a_plain_server),
+      cmocka_unit_test(test_certificates),
       cmocka_unit_test(test_newline_in_password),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
