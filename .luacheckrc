@@ -1,6 +1,6 @@
 std = "luajit"
-max_line_length = 130
-include_files = { "lua", "transforms", "tests", "pipelines", "examples" }
+max_line_length = 180
+include_files = { "lua/**/*.lua", "transforms/*.lua", "tests/**/*.lua", "pipelines/*.lua", "examples/**/*.lua" }
 files["**/*_spec.lua"] = { std = "+busted" }
 files["lua/pipe/schema.lua"] = { max_line_length = false } -- sentences of the reference, one a line
 files["lua/pipe/validate.lua"] = { max_line_length = false }

@@ -164,8 +164,7 @@ static const uint8_t *answer(struct pe_ctl *ctl, const struct pe_lookup *l,
     }
     return today;
   }
-  bool had_others =
-      e && (e->past || ((e->flags & PE_ENTRY_HAD_NONE) && today && l->miss_emitted));
+  bool had_others = e && (e->past || ((e->flags & PE_ENTRY_HAD_NONE) && today && l->miss_emitted));
   if (!had_others) {
     return today;
   }

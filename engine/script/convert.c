@@ -150,9 +150,8 @@ static int set_date(const struct pe_column *c, uint8_t *row, struct scan s) {
   if (!scan_date(&s, &y, &m, &d, &special) || s.p != s.end) {
     return -1;
   }
-  int32_t v = special
-                  ? (int32_t)((uint32_t)PE_DATE_SPECIAL_BASE + (y << 9 | m << 5 | d))
-                  : pe_days_from_civil((int)y, m, d);
+  int32_t v = special ? (int32_t)((uint32_t)PE_DATE_SPECIAL_BASE + (y << 9 | m << 5 | d))
+                      : pe_days_from_civil((int)y, m, d);
   memcpy(row + c->offset, &v, sizeof(v));
   return 0;
 }

@@ -1,7 +1,8 @@
 /* Row values out of messages. A text that stands in a script as it is holds no value; one that the
  * script built at run time is kept as far as it stands there ("unknown status " .. row.status keeps
- * "unknown status "). What the Lua machine itself says names variables, never values; quoted names in it
- * must stand in a script all the same. Only on the path of errors, so a plain search is fast enough. */
+ * "unknown status "). What the Lua machine itself says names variables, never values; quoted names
+ * in it must stand in a script all the same. Only on the path of errors, so a plain search is fast
+ * enough. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,8 +92,7 @@ static void copy_quoted(const struct pe_script *s, const char *p, size_t n, char
     }
     size_t len = (size_t)(end - (p + i + 1));
     bool known = len == 1 || in_scripts(s, p + i + 1, len);
-    int k = snprintf(out + to, cap - to, "'%.*s'", known ? (int)len : 3,
-                     known ? p + i + 1 : "...");
+    int k = snprintf(out + to, cap - to, "'%.*s'", known ? (int)len : 3, known ? p + i + 1 : "...");
     if (k < 0 || (size_t)k >= cap - to) {
       break;
     }
@@ -136,6 +136,8 @@ void pe_script_cut_error(const struct pe_script *s, const char *text, size_t n, 
                          char *out, size_t cap) {
   size_t at = position_len(text, n);
   if (at && !known_path(s, text, at)) {
+    text += at; /* a place in the engine's own Lua says nothing to the author of a script */
+    n -= at;
     at = 0;
   }
   if (at >= cap) {

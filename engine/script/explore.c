@@ -1,8 +1,8 @@
 /* T(before) with every value that its lookups have had. A run of the transform is a path through
  * choices: at the first read of a lookup key with a past it takes today's value, or what the path
- * says. After a run the last choice with something left to try is moved on; those behind it are made
- * anew, since another value may lead the script elsewhere. This is depth-first search, so every
- * combination that the script can tell apart is run once. owner: the script thread. */
+ * says. After a run the last choice with something left to try is moved on; those behind it are
+ * made anew, since another value may lead the script elsewhere. This is depth-first search, so
+ * every combination that the script can tell apart is run once. owner: the script thread. */
 #include <string.h>
 
 #include "script/internal.h"
@@ -57,8 +57,9 @@ int pe_explore(struct pe_run *r, const uint8_t *image, uint32_t change, size_t f
   c->path_len = 0;
   do {
     if (runs++ == PE_SCRIPT_VARIANTS_MAX) {
-      *fail = (struct pe_fail){.reason = "the lookups of this row have had too many values: more "
-                                         "than 64 combinations may have been written"};
+      *fail = (struct pe_fail){.reason =
+                                   "the lookups of this row have had too many values: more "
+                                   "than 64 combinations may have been written"};
       return 0;
     }
     uint8_t *row = pe_arena_alloc(&r->out->scratch, row_bytes, ROW_ALIGN);
@@ -81,8 +82,9 @@ int pe_explore(struct pe_run *r, const uint8_t *image, uint32_t change, size_t f
       return rc;
     }
     if (c->too_many) {
-      *fail = (struct pe_fail){.reason = "the transform read too many lookup keys that have had "
-                                         "other values"};
+      *fail = (struct pe_fail){.reason =
+                                   "the transform read too many lookup keys that have had "
+                                   "other values"};
       return 0;
     }
     if (s->single.kind[0] != PE_K_ERROR) {

@@ -219,10 +219,9 @@ static int host_token(lua_State *L) {
     lua_pushstring(L, s->load_err.text);
     return 2;
   }
-  struct pe_token *t =
-      s->ntokens < PE_SCRIPT_TOKENS_MAX
-          ? pe_token_create(key, strlen(key), luaL_checkstring(L, 2))
-          : NULL;
+  struct pe_token *t = s->ntokens < PE_SCRIPT_TOKENS_MAX
+                           ? pe_token_create(key, strlen(key), luaL_checkstring(L, 2))
+                           : NULL;
   if (!t) {
     lua_pushnil(L);
     lua_pushstring(L, "too many tokens, or out of memory for one");
@@ -270,8 +269,8 @@ static int host_mark(lua_State *L) {
     column = name;
   }
   uint32_t i = 0;
-  while (i < s->nmarks && !(strcmp(s->marks[i].reason, reason) == 0 &&
-                            same_text(s->marks[i].column, column))) {
+  while (i < s->nmarks &&
+         !(strcmp(s->marks[i].reason, reason) == 0 && same_text(s->marks[i].column, column))) {
     i++;
   }
   if (i == s->nmarks && i >= PE_SCRIPT_MARKS_MAX) {
@@ -371,10 +370,13 @@ static int load_failed(struct pe_script *s, const char *what, struct pe_err *err
 
 /* ---- opening ---- */
 
-static const struct luaL_Reg host_functions[] = {
-    {"module", host_module}, {"nearest", host_nearest}, {"lookup", host_lookup},
-    {"token", host_token},   {"counter", host_counter}, {"mark", host_mark},
-    {NULL, NULL}};
+static const struct luaL_Reg host_functions[] = {{"module", host_module},
+                                                 {"nearest", host_nearest},
+                                                 {"lookup", host_lookup},
+                                                 {"token", host_token},
+                                                 {"counter", host_counter},
+                                                 {"mark", host_mark},
+                                                 {NULL, NULL}};
 
 static int push_suffix(lua_State *L) {
   uint8_t random[12];

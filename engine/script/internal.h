@@ -23,10 +23,10 @@
 
 enum {
   PE_SCRIPT_MEMORY_DEFAULT = 256 * 1024 * 1024,
-  PE_SCRIPT_OUTS_MAX = 10000,   /* rows out of one row in */
-  PE_SCRIPT_VARIANTS_MAX = 64,  /* combinations of past lookup values tried for one before image */
-  PE_SCRIPT_CHOICES_MAX = 16,   /* lookup keys with a past that one run may read */
-  PE_SCRIPT_MARKS_MAX = 1024,   /* different DLQ reasons kept; later ones share one */
+  PE_SCRIPT_OUTS_MAX = 10000,  /* rows out of one row in */
+  PE_SCRIPT_VARIANTS_MAX = 64, /* combinations of past lookup values tried for one before image */
+  PE_SCRIPT_CHOICES_MAX = 16,  /* lookup keys with a past that one run may read */
+  PE_SCRIPT_MARKS_MAX = 1024,  /* different DLQ reasons kept; later ones share one */
   PE_SCRIPT_REASON_MAX = 512,
   PE_SCRIPT_COUNTERS_MAX = 256,
   PE_SCRIPT_TOKENS_MAX = 256,
@@ -102,8 +102,8 @@ struct pe_ctl {
 struct pe_rtable { /* one version of a table with a transform */
   struct pe_rtable *next;
   struct pe_table *table; /* a reference */
-  int run_ref;  /* the loop over its images, in the Lua registry */
-  int park_ref; /* takes its boxes off the rows when a run ends */
+  int run_ref;            /* the loop over its images, in the Lua registry */
+  int park_ref;           /* takes its boxes off the rows when a run ends */
 };
 
 struct pe_stable { /* a table of the pipeline */
@@ -162,16 +162,15 @@ const struct pe_script_file *pe_script_set_file(const struct pe_script_set *s, c
 /* host.c */
 int pe_host_open(struct pe_script *s, struct pe_err *err); /* state, modules, all table versions */
 void pe_host_close(struct pe_script *s);
-int pe_host_bind(struct pe_script *s, struct pe_stable *t, struct pe_rtable *v,
-                 struct pe_err *err);
+int pe_host_bind(struct pe_script *s, struct pe_stable *t, struct pe_rtable *v, struct pe_err *err);
 int pe_host_message(lua_State *L); /* lua_pcall's handler: fills fail_* */
 
 /* module.c */
 /* The text of a module, from the set (a replay) or from its file, which then joins the set. */
 int pe_module_text(struct pe_script *s, const char *module, const struct pe_script_file **out,
                    struct pe_err *err);
-int pe_module_add(struct pe_script *s, const char *module, const char *path, char *text,
-                  size_t len, struct pe_err *err);
+int pe_module_add(struct pe_script *s, const char *module, const char *path, char *text, size_t len,
+                  struct pe_err *err);
 
 /* bridge.c */
 void pe_bridge_push(lua_State *L); /* a table name -> address of what the FFI calls */
@@ -199,8 +198,8 @@ struct pe_pass {
 int pe_pass_run(struct pe_script *s, const struct pe_rtable *v, const struct pe_pass *p,
                 enum pe_track track, struct pe_results *r, struct pe_err *err);
 
-/* script.c: the table that a segment's rows belong to, and its transform for that version (bound now
- * if it is a new one; NULL: identity) */
+/* script.c: the table that a segment's rows belong to, and its transform for that version (bound
+ * now if it is a new one; NULL: identity) */
 int pe_script_find(struct pe_script *s, struct pe_table *t, struct pe_stable **table,
                    struct pe_rtable **version, struct pe_err *err);
 

@@ -1,6 +1,7 @@
 /* Lookups: definition, the hash and its entries. How changes of the source come in is in
  * lookup_apply.c, how entries go to the state store and back in lookup_store.c. owner: the script
- * thread. Fails with PE_ENOMEM, and PE_ECONFIG for a definition that the table has no columns for. */
+ * thread. Fails with PE_ENOMEM, and PE_ECONFIG for a definition that the table has no columns for.
+ */
 #include "script/lookup_internal.h"
 
 #include <stdlib.h>
@@ -84,8 +85,9 @@ static int value_layout(const struct pe_table *t, const uint32_t *cols, uint32_t
     c->name = name;
     c->pk_ordinal = 0;
     c->offset = 0;
-    c->type_text =
-        from->type_text ? pe_arena_strndup(&v->arena, from->type_text, strlen(from->type_text)) : NULL;
+    c->type_text = from->type_text
+                       ? pe_arena_strndup(&v->arena, from->type_text, strlen(from->type_text))
+                       : NULL;
     c->members = NULL;
     if (from->nmembers) {
       c->members = pe_arena_zalloc(&v->arena, from->nmembers * sizeof(char *), _Alignof(char *));

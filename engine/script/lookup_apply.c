@@ -122,8 +122,8 @@ static int put(struct pe_lookup *l, const struct pe_table *t, const uint8_t *row
 }
 
 /* The value that an image had, which is not today's any more. */
-static int past(struct pe_lookup *l, const struct pe_table *t, const uint8_t *row,
-                uint64_t version, bool gone) {
+static int past(struct pe_lookup *l, const struct pe_table *t, const uint8_t *row, uint64_t version,
+                bool gone) {
   struct key k;
   int rc = key_of(l, t, row, &k);
   if (rc || k.none) {
@@ -181,7 +181,8 @@ static int apply(struct pe_lookup *l, const struct pe_segment *seg, uint32_t cha
 }
 
 static bool reads(const struct pe_lookup *l, const struct pe_table *t) {
-  return l->table == t || (strcmp(l->table->name, t->name) == 0 && strcmp(l->table->db, t->db) == 0);
+  return l->table == t ||
+         (strcmp(l->table->name, t->name) == 0 && strcmp(l->table->db, t->db) == 0);
 }
 
 int pe_lookups_apply(struct pe_lookups *ls, const struct pe_segment *seg, uint32_t from,

@@ -1,9 +1,9 @@
 /* The inside of a lookup, for the files of this room only.
  *
- * One open-addressing index of entry numbers over pages of fixed-size entries, so that a get touches
- * two cache lines: the index and the entry, which holds key and today's value. Everything a value
- * points to (strings, older values) lies in an append-only arena: a value that is replaced becomes
- * history, so nothing is ever wasted. owner: the script thread. */
+ * One open-addressing index of entry numbers over pages of fixed-size entries, so that a get
+ * touches two cache lines: the index and the entry, which holds key and today's value. Everything a
+ * value points to (strings, older values) lies in an append-only arena: a value that is replaced
+ * becomes history, so nothing is ever wasted. owner: the script thread. */
 #ifndef PE_SCRIPT_LOOKUP_INTERNAL_H
 #define PE_SCRIPT_LOOKUP_INTERNAL_H
 

@@ -51,8 +51,8 @@ static int read_file(const char *path, char **text, size_t *len, struct pe_err *
   return 0;
 }
 
-int pe_module_add(struct pe_script *s, const char *module, const char *path, char *text,
-                  size_t len, struct pe_err *err) {
+int pe_module_add(struct pe_script *s, const char *module, const char *path, char *text, size_t len,
+                  struct pe_err *err) {
   if (s->nfiles == PE_SCRIPT_MODULES_MAX) {
     free(text);
     return pe_err_set(err, PE_ESCRIPT, PE_CLASS_FATAL, "more than %d modules",

@@ -53,15 +53,14 @@ static int add_fail(struct pe_results *r, uint32_t image, const struct pe_fail *
 
 static int keep_failure(struct pe_script *s, struct pe_results *r, int lua_rc) {
   struct pe_arena *a = s->ctl.scratch;
-  struct pe_fail f = {.reason = "the script ran out of memory: see scripts.memory"};
+  struct pe_fail f = {.reason = "the script ran out of the memory that it may use"};
   if (lua_rc == LUA_ERRERR) {
     f.reason = "the script failed, and telling how failed too";
   } else if (lua_rc == LUA_ERRRUN) {
     f.reason = pe_arena_strndup(a, s->fail_reason, strlen(s->fail_reason));
-    f.traceback = s->fail_traceback.len
-                      ? pe_arena_strndup(a, (const char *)s->fail_traceback.data,
-                                         s->fail_traceback.len)
-                      : NULL;
+    f.traceback = s->fail_traceback.len ? pe_arena_strndup(a, (const char *)s->fail_traceback.data,
+                                                           s->fail_traceback.len)
+                                        : NULL;
   }
   return f.reason ? add_fail(r, s->ctl.i, &f) : PE_ENOMEM;
 }
@@ -112,7 +111,7 @@ int pe_pass_run(struct pe_script *s, const struct pe_rtable *v, const struct pe_
     if (keep_failure(s, r, rc)) {
       return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory for a failure");
     }
-    if (rc == LUA_ERRMEM || s->memory > s->memory_max - s->memory_max / 8) {
+    if (rc == LUA_ERRMEM || rc == LUA_ERRERR) {
       int opened = reopen(s, err);
       if (opened) {
         return opened;

@@ -1,8 +1,8 @@
 /* Both images of every change: what is sent, what is taken away, what goes to the DLQ. The rules
  * stand in script.h. The images of a run go through the transform in one or two passes; then the
- * changes are settled one after the other, in order, because a change in the DLQ decides what a later
- * one of the same row takes away. owner: the script thread. Fails with PE_ENOMEM only, and with the
- * error of a transform that a new table version can't be bound to. */
+ * changes are settled one after the other, in order, because a change in the DLQ decides what a
+ * later one of the same row takes away. owner: the script thread. Fails with PE_ENOMEM only, and
+ * with the error of a transform that a new table version can't be bound to. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,8 +29,7 @@ static const uint8_t *pristine_of(const struct pe_run *r, uint32_t change, uint3
 }
 
 static uint8_t *image_of(const struct pe_run *r, uint32_t change, uint32_t image) {
-  return r->seg->rows +
-         ((size_t)change * images_per_change(r) + image) * r->seg->table->row_bytes;
+  return r->seg->rows + ((size_t)change * images_per_change(r) + image) * r->seg->table->row_bytes;
 }
 
 struct pe_dest *pe_run_dest(const struct pe_run *r, uint32_t dest) {
@@ -312,8 +311,8 @@ static int pass(struct pe_run *r, bool before, struct pe_results *res, struct pe
   return pe_pass_run(r->script, r->version, &p, before ? PE_TRACK_NOTE : PE_TRACK_NONE, res, err);
 }
 
-/* Rows were written although a lookup had nothing to say: from now on "nothing" is one of the values
- * that a past row may have been written with. */
+/* Rows were written although a lookup had nothing to say: from now on "nothing" is one of the
+ * values that a past row may have been written with. */
 static void note_misses(struct pe_run *r, const struct pe_results *after) {
   struct pe_lookups *ls = r->script->env.lookups;
   bool any = false;

@@ -77,8 +77,9 @@ struct pe_script_set *pe_script_set_of(const struct pe_script *s); /* borrowed *
  * the image that its rows in the target were made from (used in place of the before image), else
  * NULL; may itself be NULL. */
 struct pe_run_hooks {
-  /* Called at once for every change that goes to the DLQ (besides being added to out), so that `last_good` knows of it
-   * when a later change of the same run touches the same row. `after`: the pristine after image (NULL for a DELETE). */
+  /* Called at once for every change that goes to the DLQ (besides being added to out), so that
+   * `last_good` knows of it when a later change of the same run touches the same row. `after`: the
+   * pristine after image (NULL for a DELETE). */
   void (*dead)(void *arg, const struct pe_dead *d, const uint8_t *after);
   const uint8_t *(*last_good)(void *arg, struct pe_table *t, const uint8_t *before,
                               struct pe_arena *scratch);

@@ -1,5 +1,5 @@
-/* Script sets: the texts of all modules that a pipeline's transforms loaded, with their hash. Shared
- * between threads by reference counts; immutable once made. Fails with PE_ENOMEM. */
+/* Script sets: the texts of all modules that a pipeline's transforms loaded, with their hash.
+ * Shared between threads by reference counts; immutable once made. Fails with PE_ENOMEM. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,8 +90,7 @@ void pe_script_set_unref(struct pe_script_set *s) {
   free(s);
 }
 
-const struct pe_script_file *pe_script_set_file(const struct pe_script_set *s,
-                                                const char *module) {
+const struct pe_script_file *pe_script_set_file(const struct pe_script_set *s, const char *module) {
   for (uint32_t i = 0; i < s->nfiles; i++) {
     if (strcmp(s->files[i].module, module) == 0) {
       return &s->files[i];

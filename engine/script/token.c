@@ -11,7 +11,8 @@
 
 #include "base/sha256.h"
 
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* the one-shot API can't keep a state */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* the one-shot API can't keep a state \
+                                                            */
 
 enum { BLOCK = 64, USED_BYTES = PE_TOKEN_CHARS / 4 * 3 };
 
@@ -45,8 +46,8 @@ struct pe_token *pe_token_create(const void *key, size_t n, const char *id) {
   begin(&t->inner, block, 0x36);
   begin(&t->outer, block, 0x5c);
   OPENSSL_cleanse(block, sizeof(block));
-  t->prefix_len = (uint32_t)snprintf(t->prefix, sizeof(t->prefix), "tok_%.*s_",
-                                     (int)PE_TOKEN_ID_MAX, id);
+  t->prefix_len =
+      (uint32_t)snprintf(t->prefix, sizeof(t->prefix), "tok_%.*s_", (int)PE_TOKEN_ID_MAX, id);
   return t;
 }
 

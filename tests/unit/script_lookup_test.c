@@ -311,7 +311,9 @@ static void another_version_of_the_table(void **state) {
   apply();
   struct pe_err err = PE_ERR_INIT;
   struct col cols[] = {{.name = "added", .ctype = PE_C_I64, .type_text = "bigint"},
-                       customer_cols[0], customer_cols[1], customer_cols[2]};
+                       customer_cols[0],
+                       customer_cols[1],
+                       customer_cols[2]};
   struct pe_table *v2 = make_table("customers", cols, COUNT(cols));
   assert_int_equal(pe_lookups_table_changed(lookups, v2, &err), 0);
   assert_ptr_equal(pe_lookup_table(by_id), v2);
@@ -341,7 +343,8 @@ int main(void) {
       T(to_the_store_and_back),
       T(another_version_of_the_table),
   };
-  (void)set_null, (void)set_f64, (void)make_dest, (void)free_dest, (void)make_root, (void)write_module;
+  (void)set_null, (void)set_f64, (void)make_dest, (void)free_dest, (void)make_root,
+      (void)write_module;
   (void)remove_root, (void)lua_dir, (void)out_at;
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

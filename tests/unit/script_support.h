@@ -32,8 +32,8 @@ static struct pe_table *make_table(const char *name, const struct col *cols, uin
   struct pe_err err = PE_ERR_INIT;
   struct pe_table *t = pe_table_create("shop", name);
   for (uint32_t i = 0; i < n; i++) {
-    struct pe_column *c = cols[i].extra ? pe_table_add_extra(t, cols[i].name)
-                                        : pe_table_add(t, cols[i].name);
+    struct pe_column *c =
+        cols[i].extra ? pe_table_add_extra(t, cols[i].name) : pe_table_add(t, cols[i].name);
     c->ctype = cols[i].ctype;
     c->precision = cols[i].precision;
     c->scale = cols[i].scale;

@@ -52,7 +52,8 @@ static void long_ids_fit(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(vectors), cmocka_unit_test(long_ids_fit)};
   (void)make_table, (void)make_dest, (void)free_dest, (void)set_null, (void)set_int, (void)set_f64;
-  (void)set_str, (void)text_of, (void)make_root, (void)write_module, (void)remove_root, (void)lua_dir;
+  (void)set_str, (void)text_of, (void)make_root, (void)write_module, (void)remove_root,
+      (void)lua_dir;
   (void)out_at;
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 local ffi = require "ffi"
 
 local bind = {}
+local POOL_MAX = 256 -- boxes kept from run to run
 
 -- kinds, as enum pe_kind
 local LOOP = [[
@@ -151,6 +152,7 @@ function bind.new(host, C, ctl, R, current, api)
       for _, d in ipairs(t.types) do
         d.pool.at[0] = -1
         for _, b in ipairs(d.pool.boxes) do b[u8] = d.park end
+        for i = #d.pool.boxes, POOL_MAX + 1, -1 do d.pool.boxes[i] = nil end
       end
     end
 
