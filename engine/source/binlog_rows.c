@@ -227,8 +227,8 @@ int pe_stream_rows(struct pe_stream *s, const struct pe_binlog_header *h, const 
                    const uint8_t *body, size_t n, uint64_t start, uint64_t end,
                    struct pe_err *err) {
   struct rows r = {.event = event};
-  int rc = read_header(s, h, body, n, &r, err);
-  if (rc || !r.slot || s->group_ignored) {
+  int rc = s->group_ignored ? 0 : read_header(s, h, body, n, &r, err);
+  if (rc || !r.slot) {
     return rc;
   }
   uint64_t last;

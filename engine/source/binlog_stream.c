@@ -74,13 +74,13 @@ void pe_stream_restart(struct pe_stream *s, uint32_t *dump_pos) {
   s->last_version = s->pushed.base_version;
   s->skip_version = s->pushed.version;
   s->ts_us = s->pushed.ts_us;
-  set_file(s, s->pushed.file, s->pushed.pos);
   boundary(s, s->pushed.file, s->pushed.pos);
   s->wanted_pos = s->pushed.pos;
   strcpy(s->wanted_file, s->pushed.file);
   s->any_event = false;
   bool whole_file = s->from_first || s->pushed.pos > dump_pos_max;
   *dump_pos = (uint32_t)(whole_file ? first_pos : s->pushed.pos);
+  set_file(s, s->pushed.file, *dump_pos);
 }
 
 static bool group_is_dead(const struct pe_stream *s) {

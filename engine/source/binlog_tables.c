@@ -116,34 +116,35 @@ struct pe_stream_slot *pe_stream_slot_named(struct pe_stream *s, const char *db,
   return NULL;
 }
 
-static int no_version_fits(const struct pe_stream *s, const struct pe_table *t,
+/* known: how the version at hand differs, NULL where that is not the matter. */
+static int no_version_fits(const struct pe_stream *s, const struct pe_table *t, const char *known,
                            struct pe_err *err) {
-  if (err->code != PE_ESOURCE_SCHEMA) {
+  if (err->code != PE_ESOURCE_SCHEMA || !known) {
     return pe_err_wrap(err, "table %s.%s at %s:%llu", t->db, t->name, s->file,
                        (unsigned long long)s->pos);
   }
-  char why[PE_ERR_TEXT_MAX];
-  memcpy(why, err->text, sizeof(why));
+  char now[PE_ERR_TEXT_MAX];
+  memcpy(now, err->text, sizeof(now));
   return pe_err_set(err, PE_ESOURCE_SCHEMA, PE_CLASS_FATAL,
                     "table %s.%s at %s:%llu: its rows are of a version that neither the pipeline "
-                    "nor the source knows now (%.1200s): the table was altered more than once "
-                    "since; run `pipe-engine resync <pipeline>` to load it again",
-                    t->db, t->name, s->file, (unsigned long long)s->pos, why);
+                    "knows (%.600s) nor the source has now (%.600s): the table was altered more "
+                    "than once since; run `pipe-engine resync <pipeline>` to load it again",
+                    t->db, t->name, s->file, (unsigned long long)s->pos, known, now);
 }
 
 /* The source's version of now, if it is the one in the log. */
 static int next_version(struct pe_stream *s, struct pe_stream_slot *slot,
-                        const struct pe_binlog_map *m, struct pe_err *err) {
+                        const struct pe_binlog_map *m, const char *known, struct pe_err *err) {
   struct pe_table *old = slot->table, *loaded = NULL;
   int rc = s->calls.load_table(s->calls.arg, old->db, old->name, &loaded, err);
   if (rc) {
-    return err->cls == PE_CLASS_RETRY ? rc : no_version_fits(s, old, err);
+    return err->cls == PE_CLASS_RETRY ? rc : no_version_fits(s, old, known, err);
   }
   rc = pe_binlog_schema_check(loaded, m, err);
   struct pe_table *adopted = rc ? NULL : pe_binlog_schema_adopt(old, loaded, err);
   pe_table_unref(loaded);
   if (!adopted) {
-    return no_version_fits(s, old, err);
+    return no_version_fits(s, old, known, err);
   }
   pe_info("source", "table %s.%s has a new version from %s:%llu on: %u columns, %u before", old->db,
           old->name, s->file, (unsigned long long)s->pos, adopted->nsource, old->nsource);
@@ -162,10 +163,10 @@ static int plan_slot(struct pe_stream *s, struct pe_stream_slot *slot,
   if (rc == PE_ESOURCE_SCHEMA) {
     pe_info("source", "table %s.%s at %s:%llu: %s; reading its definition again", slot->table->db,
             slot->table->name, s->file, (unsigned long long)s->pos, why.text);
-    rc = next_version(s, slot, m, err);
+    rc = next_version(s, slot, m, why.text, err);
   } else if (rc) {
     *err = why;
-    return no_version_fits(s, slot->table, err);
+    return no_version_fits(s, slot->table, NULL, err);
   }
   if (rc) {
     return rc;
