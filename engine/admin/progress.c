@@ -203,12 +203,13 @@ void pe_progress_lines(const struct pe_progress *p, const struct pe_engine_statu
   }
   if (stream) {
     char w[32], d[32], tomb[32];
+    const char *why = strcmp(st->reason, st->state) == 0 ? "" : st->reason;
     pe_buf_printf(
         out, "%s: lag %s, %s rows/s, %s rows and %s tombstones written, %s in the DLQ, at %s%s%s\n",
         st->state, duration(st->lag_ms, lag, sizeof(lag)),
         pe_count_text((uint64_t)total_rate(st), rate), pe_count_text(written, w),
         pe_count_text(tombstones, tomb), pe_count_text(dlq, d),
-        st->position[0] ? st->position : "no position yet", st->reason[0] ? "; " : "", st->reason);
+        st->position[0] ? st->position : "no position yet", why[0] ? "; " : "", why);
   } else if (st->reason[0]) {
     pe_buf_printf(out, "%s: %s\n", st->state, st->reason);
   }
