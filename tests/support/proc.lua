@@ -194,8 +194,10 @@ function proc.fork(fn, log)
   local ok, err = pcall(fn)
   if not ok then
     local f = io.open(log, "a")
-    f:write(tostring(err), "\n")
-    f:close()
+    if f then
+      f:write(tostring(err), "\n")
+      f:close()
+    end
   end
   C._exit(ok and 0 or 1)
 end

@@ -726,6 +726,12 @@ static void findings(void **state) {
   if (mariadb) {
     assert_false(must_find(f, n, PE_ESOURCE_SCHEMA, "foreign key")->fatal);
   }
+  if (mariadb) {
+    sql("CREATE TABLE small (i INT PRIMARY KEY, v VARCHAR(99) COMPRESSED)");
+    const char *compressed[] = {"small"};
+    n = pe_source_check(admin, &opts, DB, compressed, 1, f, 32, &err);
+    assert_true(must_find(f, n, PE_ESOURCE_SCHEMA, "COMPRESSED")->fatal);
+  }
   assert_int_equal(pe_source_check(admin, &opts, DB, tables, 4, f, 1, &err), 1);
   struct pe_server_info info;
   assert_int_equal(pe_source_info(admin, &info, &err), 0);
@@ -777,6 +783,34 @@ static void missing_grants(void **state) {
   assert_null(strstr(err.text, "wrong"));
 }
 
+static void tls(void **state) {
+  (void)state;
+  need_server();
+  struct pe_source_opts o = opts;
+  struct pe_err err = PE_ERR_INIT;
+  o.tls = PE_TLS_REQUIRED;
+  MYSQL *m = pe_source_connect(&o, &err);
+  if (m) {
+    assert_non_null(mysql_get_ssl_cipher(m));
+    mysql_close(m);
+  } else {
+    assert_int_equal(err.code, PE_ESOURCE_AUTH);
+    assert_non_null(strstr(err.text, "does not support"));
+  }
+  /* The servers' own certificates are signed by nobody known. */
+  o.tls = PE_TLS_VERIFY;
+  assert_null(pe_source_connect(&o, &err));
+  assert_int_equal(err.code, PE_ESOURCE_AUTH);
+  assert_int_equal(err.cls, PE_CLASS_FATAL);
+  o.tls = PE_TLS_DEFAULT;
+  if (o.socket[0] || strcmp(o.host, "127.0.0.1") == 0) {
+    m = pe_source_connect(&o, &err);
+    assert_non_null(m);
+    assert_null(mysql_get_ssl_cipher(m));
+    mysql_close(m);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(keys_of_many_columns),
@@ -792,6 +826,7 @@ int main(void) {
       cmocka_unit_test(all_types),
       cmocka_unit_test(findings),
       cmocka_unit_test(missing_grants),
+      cmocka_unit_test(tls),
   };
   return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -83,10 +83,10 @@ local ops = {
     for i = 1, random(2, 300) do rows[i] = row(s:user()) end
     return { "INSERT INTO epoch_data " .. COLUMNS .. " VALUES " .. table.concat(rows, ",") }
   end },
-  { 3, "burst", function(s) return { many(random(1000, 20000), users_by_n(s)) } end },
+  { 3, "burst", function(s) return { many(random(500, 8000), users_by_n(s)) } end },
   { 1, "large transaction", function(s)
     local t = { "BEGIN" }
-    for _ = 1, random(1, 3) do t[#t + 1] = many(random(10000, 30000), users_by_n(s)) end
+    for _ = 1, random(1, 3) do t[#t + 1] = many(random(5000, 25000), users_by_n(s)) end
     t[#t + 1] = "UPDATE epoch_data SET long_value = 77 WHERE data_type_id = 3001 AND " .. range(s, 3000)
     t[#t + 1] = "COMMIT"
     return t
