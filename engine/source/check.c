@@ -8,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "source/server.h"
 #include "source/snapshot_internal.h"
 
@@ -17,7 +16,6 @@ unsigned long mysql_net_read_packet(MYSQL *m);
 
 enum {
   EXPIRE_SECONDS_MIN = 7 * 86400,
-  PROBE_PACKETS_MAX = 64,
   COM_DUMP = 18,
   DUMP_NON_BLOCK = 1,
   FOREIGN_KEYS_LOGGED_FROM = 90600 /* MySQL: keys are handled above the engine from here on */
@@ -36,12 +34,6 @@ struct checking {
   struct pe_err *err;
 };
 
-static void vput(char *out, size_t n, const char *fmt, va_list ap)
-    __attribute__((format(printf, 3, 0)));
-static void vput(char *out, size_t n, const char *fmt, va_list ap) {
-  vsnprintf(out, n, fmt, ap);
-}
-
 /* A finding whose mend is set by `mend` afterwards. */
 static void found(struct checking *k, bool fatal, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -55,7 +47,7 @@ static void found(struct checking *k, bool fatal, int code, const char *fmt, ...
   f->code = code;
   va_list ap;
   va_start(ap, fmt);
-  vput(f->what, sizeof(f->what), fmt, ap);
+  vsnprintf(f->what, sizeof(f->what), fmt, ap);
   va_end(ap);
 }
 
@@ -70,7 +62,7 @@ static void mend(struct checking *k, const char *fmt, ...) {
   }
   va_list ap;
   va_start(ap, fmt);
-  vput(f->mend, sizeof(f->mend), fmt, ap);
+  vsnprintf(f->mend, sizeof(f->mend), fmt, ap);
   va_end(ap);
 }
 
@@ -250,7 +242,6 @@ static int check_dump(struct checking *k, const char *file) {
          "see the server's error log; a server_id of 0 on the server is the usual reason (SET "
          "GLOBAL server_id = 1)");
   }
-  /* Not mysql_close alone: it would wait politely while the server goes on sending. */
   mysql_close(m);
   return 0;
 }
@@ -390,6 +381,21 @@ static int check_readable(struct checking *k, const char *table, bool *readable)
   return rc ? pe_err_set(k->err, e.code ? e.code : rc, e.cls, "%s", e.text) : 0;
 }
 
+/* MariaDB's compressed columns are compressed in the log too. */
+static void check_compressed(struct checking *k, const struct pe_table *t) {
+  for (uint32_t i = 0; i < t->nsource; i++) {
+    const struct pe_column *c = &t->columns[i];
+    if (strstr(c->type_text, "COMPRESSED")) {
+      found(k, true, PE_ESOURCE_SCHEMA,
+            "column `%s` of table %s.%s is COMPRESSED, which is not read", c->name, t->db, t->name);
+      mend(k,
+           "ALTER TABLE `%s`.`%s` MODIFY `%s` ... without COMPRESSED, or take the table out of "
+           "the pipeline",
+           t->db, t->name, c->name);
+    }
+  }
+}
+
 static int check_table(struct checking *k, const char *table) {
   bool readable;
   int rc = check_readable(k, table, &readable);
@@ -400,6 +406,7 @@ static int check_table(struct checking *k, const char *table) {
   struct pe_err e = PE_ERR_INIT;
   rc = pe_source_load_table(k->m, k->db, table, &t, &e);
   if (!rc) {
+    check_compressed(k, t);
     pe_table_unref(t);
     return 0;
   }

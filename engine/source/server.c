@@ -33,8 +33,9 @@ static void library_init(void) {
 }
 
 static bool is_local(const struct pe_source_opts *o) {
-  return o->socket[0] || strncmp(o->host, "127.", 4) == 0 || strcmp(o->host, "::1") == 0 ||
-         strcmp(o->host, "localhost") == 0;
+  uint8_t v4[4]; /* parsed, because "127.0.0.1.example.com" is somewhere else */
+  return o->socket[0] || strcmp(o->host, "::1") == 0 || strcmp(o->host, "localhost") == 0 ||
+         (inet_pton(AF_INET, o->host, v4) == 1 && v4[0] == 127);
 }
 
 static enum pe_tls tls_mode(const struct pe_source_opts *o) {
