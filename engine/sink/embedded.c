@@ -35,7 +35,7 @@ enum {
   PING_TIMEOUT_MS = 2000,
   BACKOFF_MIN_MS = 100,
   BACKOFF_MAX_MS = 5000,
-  STABLE_MS = 30000, /* a child that lived so long resets the back-off */
+  STABLE_MS = 3000, /* a child that lived so long starts the back-off anew */
   STOP_WAIT_MS = 30000,
   STOP_POLL_MS = 10,
   ENV_MAX = 8,
