@@ -21,7 +21,7 @@ return function()
     elseif not r then
       kind[i] = 0
     else
-      other(i, r)
+      other(r)
     end
   end
 end
@@ -168,7 +168,7 @@ function bind.new(host, C, ctl, R, current, api)
       end
     end
     local marks = api.marks
-    local function other(i, r)
+    local function other(r)
       local id = marks[r]
       if id then
         C.mark(ctl, id)

@@ -198,7 +198,8 @@ local function new(host, C, ctl)
       set = ("r.u8%s[%d] = bor(r.u8%s[%d], %d)"):format(F, byte, F, byte, mask),
       clear = ("r.u8%s[%d] = band(r.u8%s[%d], %d)"):format(F, byte, F, byte, 255 - mask),
     }
-    local at, get, set = c.offset, nil, nil
+    local at = c.offset
+    local get, set
     local int = INT[c.ctype]
     if int then
       get = ("return r.%s@[%d]"):format(int[1], at / int[2])
