@@ -40,7 +40,7 @@ struct pe_config_table {
 struct pe_config {
   char *file; /* as given */
   char *root; /* project root: the folder above pipelines/, or the file's own folder */
-  char *name; /* "thryve"; names the state store and tokens */
+  char *name; /* "shop"; names the state store and tokens */
   struct pe_source_opts source;
   bool sink_embedded;
   struct pe_embedded_opts embedded;

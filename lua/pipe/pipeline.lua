@@ -5,6 +5,7 @@
 --- `require` for "pipe" and for modules below the project root. That guards against accidents; it is
 --- no security boundary.
 local validate = require "pipe.validate"
+local describe = require "pipe.describe"
 
 ---@class pipe.pipeline
 local P = {}
@@ -211,15 +212,15 @@ function P.load(path, project_root)
     return nil, ("%s:%d: %s %s%s"):format(path, line_of(text, written, line[result] or 1), p.path, p.text,
       #problems > 1 and (" (and %d more)"):format(#problems - 1) or "")
   end
-  return cfg, validate.dump(ctx, cfg)
+  return cfg, describe.dump(ctx, cfg)
 end
 
 --- The reference, in Markdown or for a terminal.
 function P.markdown()
-  return validate.reference()
+  return describe.reference()
 end
 function P.plain()
-  return validate.reference_text()
+  return describe.reference_text()
 end
 
 return P
