@@ -44,14 +44,13 @@ int pe_engine_resync_request(struct pe_config *cfg, const char *const *tables, u
 }
 
 static void describe(struct pe_engine *e, struct pe_buf *out) {
-  uint64_t keys = 0;
   uint32_t transforms = 0;
   for (uint32_t i = 0; i < e->ntables; i++)
     transforms += e->tables[i].cfg->transform != NULL;
-  for (uint32_t i = 0; i < pe_lookups_count(e->lookups); i++)
-    keys += pe_lookup_keys(pe_lookups_at(e->lookups, i));
-  pe_buf_printf(out, "ok: %u tables, %u transforms, %u lookups\n", e->ntables, transforms,
-                pe_lookups_count(e->lookups));
+  uint32_t lookups = pe_lookups_count(e->lookups);
+  pe_buf_printf(out, "ok: %u table%s, %u transform%s, %u lookup%s\n", e->ntables,
+                e->ntables == 1 ? "" : "s", transforms, transforms == 1 ? "" : "s", lookups,
+                lookups == 1 ? "" : "s");
 }
 
 /* Builds everything that a start would, without threads and without writing a state store. */

@@ -21,6 +21,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "pipeline/internal.h"
 
 enum { VERIFY_VERSIONS = 64, TICK_MS = 250, PARTS_EVERY_US = 5 * 1000 * 1000 };
@@ -223,6 +224,7 @@ static void epoch_ended(struct pe_engine *e, struct pe_epoch *ep) {
     e->checkpoint = ep->to;
     pthread_mutex_unlock(&e->lock);
   }
+  pthread_mutex_lock(&e->lock);
   for (uint32_t i = 0; i < e->ntables; i++) {
     struct pe_etable *t = &e->tables[i];
     const struct pe_etable_counts *c = &ep->counts[i];
@@ -233,6 +235,7 @@ static void epoch_ended(struct pe_engine *e, struct pe_epoch *ep) {
     atomic_fetch_add(&t->changes_dlq, c->dlq);
     atomic_fetch_add(&t->snapshot_rows, c->snapshot_rows);
   }
+  pthread_mutex_unlock(&e->lock);
   count_latency(e, ep);
   atomic_fetch_add(&e->epochs, 1);
   atomic_fetch_add(&e->epoch_us_sum, (uint64_t)(pe_clock_us() - ep->opened_us));
@@ -280,7 +283,8 @@ static int add_halves(struct pe_engine *e, struct pe_epoch *ep, struct pe_eblock
     x->partition = b->partition;
     x->epoch = ep;
     x->staged = b->staged;
-    snprintf(x->token, sizeof(x->token), "%.150s/%d", b->token, h);
+    int used = snprintf(x->token, sizeof(x->token), "%s/%d", b->token, h);
+    PE_ASSERT(used > 0 && (size_t)used < sizeof(x->token)); /* halves of 2^17 rows: 34 characters */
     ep->blocks[ep->nblocks++] = x;
   }
   pe_block_give(e, b->dest, b->block);
@@ -361,17 +365,17 @@ static void block_send(struct pe_engine *e, struct pe_eblock *b) {
                                  .niov = niov,
                                  .cb = insert_cb,
                                  .arg = b};
-  if (b->epoch->snapshot)
-    snprintf(b->full_token, sizeof(b->full_token), "%s/%s/%s", e->state_id, b->dest->dest.name,
-             b->token);
-  else
-    snprintf(b->full_token, sizeof(b->full_token), "%s/%s/%" PRIx64 "-%" PRIx64 "/%s", e->state_id,
-             b->dest->dest.name, b->epoch->from_version, b->epoch->to.version, b->token);
+  struct pe_buf token;
+  pe_buf_init(&token);
+  pe_buf_printf(&token, "%s/%s/", e->state_id, b->dest->dest.name);
+  if (!b->epoch->snapshot)
+    pe_buf_printf(&token, "%" PRIx64 "-%" PRIx64 "/", b->epoch->from_version, b->epoch->to.version);
+  pe_buf_puts(&token, b->token);
+  if (b->salt)
+    pe_buf_printf(&token, "+%u", b->salt);
+  pe_sha256_hex(token.data, token.len, b->full_token);
+  pe_buf_close(&token);
   b->unsure |= b->epoch->replayed;
-  if (b->salt) {
-    size_t n = strlen(b->full_token);
-    snprintf(b->full_token + n, sizeof(b->full_token) - n, "+%u", b->salt);
-  }
   b->status = PE_BLOCK_SENT;
   e->requests++;
   if (pe_ch_insert(e->ch, &b->req, &err)) {

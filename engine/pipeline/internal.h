@@ -93,7 +93,7 @@ struct pe_eblock {
   uint64_t partition;
   struct pe_block *block;
   bool staged;
-  char token[160];
+  char token[400]; /* what it is; the deduplication token is made from it */
   /* owner: loop */
   struct pe_epoch *epoch;
   struct pe_ch_insert req;
@@ -101,7 +101,7 @@ struct pe_eblock {
   enum { PE_BLOCK_TODO, PE_BLOCK_SENT, PE_BLOCK_RETRY, PE_BLOCK_VERIFY, PE_BLOCK_DONE } status;
   bool unsure; /* a request for it failed without an answer: it may be there */
   uint64_t found;
-  char full_token[400];
+  char full_token[65];
   uint32_t salt; /* > 0: sent anew under another token, for it was proved to be missing */
 };
 

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "pipeline/internal.h"
 
+enum { START_TRIES_MAX = 3 /* of the embedded server, which somebody may kill while it starts */ };
+
 static const char *nearest_column(const struct pe_table *t, const char *name) {
   const char **names = calloc(t->ncolumns, sizeof(*names));
   const char *found = NULL;
@@ -304,7 +306,12 @@ int pe_start_tables(struct pe_engine *e, MYSQL *m, struct pe_err *err) {
 int pe_start_sink(struct pe_engine *e, struct pe_err *err) {
   struct pe_ch_opts o = e->cfg->sink;
   if (e->cfg->sink_embedded) {
-    int rc = pe_embedded_start(&e->loop, &e->cfg->embedded, &e->embedded, err);
+    int rc = PE_ESINK_DOWN;
+    for (int tries = 0; rc == PE_ESINK_DOWN && tries < START_TRIES_MAX; tries++) {
+      if (tries)
+        pe_warn("sink", "%s; starting it again", err->text);
+      rc = pe_embedded_start(&e->loop, &e->cfg->embedded, &e->embedded, err);
+    }
     if (rc)
       return pe_err_wrap(err, "embedded ClickHouse");
     snprintf(o.url, sizeof(o.url), "http://127.0.0.1:%u", pe_embedded_port(e->embedded));

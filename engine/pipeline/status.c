@@ -34,10 +34,12 @@ static void table_status(struct pe_engine *e, struct pe_etable *t, struct pe_tab
     s->snapshot_rows_estimate = e->snapshot_tables[t->snapshot_index].rows_estimate;
   if (phase >= PE_PHASE_STREAMING || s->snapshot_rows > s->snapshot_rows_estimate)
     s->snapshot_rows_estimate = s->snapshot_rows;
+  pthread_mutex_lock(&e->lock); /* an epoch's four counts are added together */
   s->changes_out = atomic_load(&t->changes_out);
   s->changes_filtered = atomic_load(&t->changes_filtered);
   s->changes_dlq = atomic_load(&t->changes_dlq);
-  s->changes_in = s->changes_out + s->changes_filtered + s->changes_dlq;
+  s->changes_in = atomic_load(&t->changes_in);
+  pthread_mutex_unlock(&e->lock);
   s->rows_written = atomic_load(&t->dest->rows_written);
   s->tombstones_written = atomic_load(&t->dest->tombstones_written);
   /* the rate is over the time since the last look, at least half a second */
