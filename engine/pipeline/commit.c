@@ -333,8 +333,6 @@ static void insert_cb(struct pe_ch_insert *req, int code, const struct pe_err *e
       atomic_fetch_add(&b->dest->rows_written, rows - dead);
       atomic_fetch_add(&b->dest->tombstones_written, dead);
     }
-    if (b->unsure && !req->written_rows)
-      atomic_fetch_add(&e->dedup_hits, 1);
   } else if (err->cls == PE_CLASS_POISON) {
     block_refused(e, b, err);
   } else if (err->cls == PE_CLASS_RETRY) {
@@ -454,6 +452,7 @@ static void verify_done(struct pe_engine *e, void *arg, int code, struct pe_err 
   } else if (b->found) {
     b->unsure = false;
     b->status = PE_BLOCK_DONE;
+    atomic_fetch_add(&e->dedup_hits, 1);
     atomic_fetch_add(&e->blocks, 1);
     atomic_fetch_add(&b->dest->rows_written, pe_block_rows(b->block));
   } else {

@@ -1065,6 +1065,58 @@ static void tokens(void **state) {
   assert_int_equal(strlen(text_of(orders, outs.outs[1].row, "note")), 30);
 }
 
+static void a_lookup_that_nobody_filled_is_refused(void **state) {
+  (void)state;
+  struct pe_script_table tables[] = {
+      {.table = orders, .dest = &orders_dest, .transform = "transforms.orders"},
+      {.table = customers, .dest = &customers_dest},
+  };
+  struct pe_script_env env = {.root = root,
+                              .lua_dir = lua_dir(),
+                              .tables = tables,
+                              .ntables = 2,
+                              .lookups = lookups,
+                              .secret = secret};
+  struct pe_err err = PE_ERR_INIT;
+  write_module("orders", with_region);
+  assert_int_equal(pe_script_create(&env, NULL, &script, &err), PE_ESCRIPT);
+  assert_non_null(strstr(err.text, "lookup customers(id):region,name is new"));
+  assert_int_equal(pe_lookups_count(lookups), 0);
+  load(with_region); /* declares it */
+  struct pe_script *second = NULL;
+  assert_int_equal(pe_script_create(&env, NULL, &second, &err), 0);
+  assert_int_equal(pe_lookups_count(lookups), 1);
+  pe_script_destroy(second);
+}
+
+static void wide_tables(void **state) {
+  (void)state;
+  enum { WIDE = 500 };
+  static struct col cols[WIDE];
+  static char names[WIDE][8];
+  for (int i = 0; i < WIDE; i++) {
+    snprintf(names[i], sizeof(names[i]), "c%d", i);
+    cols[i] =
+        (struct col){.name = names[i], .ctype = i % 2 ? PE_C_U32 : PE_C_STR, .type_text = "x"};
+  }
+  pe_table_unref(orders);
+  free_dest(&orders_dest);
+  orders = make_table("orders", cols, WIDE);
+  make_dest(&orders_dest, orders, "orders", "c1");
+  load("return function(row) row.c499 = row.c1 row.c498 = row.c0 .. 'x' return row end");
+  begin(orders, PE_OP_INSERT, 200);
+  for (uint32_t i = 0; i < 200; i++) {
+    set_int(orders, seg->rows + (size_t)i * orders->row_bytes, "c1", UINT32_MAX - i);
+    set_str(orders, seg->rows + (size_t)i * orders->row_bytes, "c0", "a");
+  }
+  run();
+  assert_int_equal(outs.nouts, 200);
+  assert_string_equal(text_of(orders, outs.outs[0].row, "c499"), "4294967295");
+  assert_string_equal(text_of(orders, outs.outs[199].row, "c499"), "4294967096");
+  assert_string_equal(text_of(orders, outs.outs[199].row, "c498"), "ax");
+  assert_string_equal(text_of(orders, outs.outs[199].row, "c497"), "NULL");
+}
+
 static double counted;
 static void on_counter(void *arg, const char *name, double value) {
   (void)arg;
@@ -1118,6 +1170,8 @@ int main(void) {
       T(nothing_is_a_past_value_where_rows_were_written_with_it),
       T(too_many_past_values_are_told),
       T(keys_of_every_kind),
+      T(a_lookup_that_nobody_filled_is_refused),
+      T(wide_tables),
       T(tokens),
       T(counters),
   };
