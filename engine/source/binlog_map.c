@@ -13,6 +13,8 @@ enum {
   META_COLUMN_NAME = 4,
   META_SET_STR_VALUE = 5,
   META_ENUM_STR_VALUE = 6,
+  META_SIMPLE_PRIMARY_KEY = 8,
+  META_PRIMARY_KEY_WITH_PREFIX = 9,
   META_ENUM_AND_SET_DEFAULT_CHARSET = 10,
   META_ENUM_AND_SET_COLUMN_CHARSET = 11
 };
@@ -221,6 +223,21 @@ static void read_names(struct pe_cursor *c, struct pe_binlog_map *m) {
   m->has_names = !c->bad;
 }
 
+static void read_key(struct pe_cursor *c, struct pe_binlog_map *m, bool with_prefix) {
+  uint32_t ordinal = 0;
+  while (!c->bad && pe_cursor_left(c)) {
+    uint64_t i = pe_cursor_lenenc(c);
+    if (with_prefix) {
+      pe_cursor_lenenc(c);
+    }
+    if (i >= m->ncolumns || m->columns[i].pk_ordinal) {
+      c->bad = true;
+      return;
+    }
+    m->columns[i].pk_ordinal = ++ordinal;
+  }
+}
+
 static bool read_members(struct pe_cursor *c, struct pe_binlog_map *m, uint8_t type,
                          struct pe_arena *a) {
   for (uint32_t i = 0; i < m->ncolumns && pe_cursor_left(c); i++) {
@@ -280,13 +297,17 @@ static bool read_optional(struct pe_cursor *c, struct pe_binlog_map *m, struct p
       case META_ENUM_STR_VALUE:
         ok = read_members(&f, m, PE_MT_ENUM, a);
         break;
+      case META_SIMPLE_PRIMARY_KEY:
+      case META_PRIMARY_KEY_WITH_PREFIX:
+        read_key(&f, m, kind == META_PRIMARY_KEY_WITH_PREFIX);
+        break;
       case META_ENUM_AND_SET_DEFAULT_CHARSET:
         read_default_charset(&f, m, is_enum_or_set);
         break;
       case META_ENUM_AND_SET_COLUMN_CHARSET:
         read_column_charset(&f, m, is_enum_or_set);
         break;
-      default: /* keys, geometry kinds, visibility: not needed to read rows */
+      default: /* geometry kinds, visibility: not needed to read rows */
         break;
     }
     if (!ok) {

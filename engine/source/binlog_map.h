@@ -55,10 +55,11 @@ struct pe_map_column {
   uint16_t meta;   /* as in the event (temporal: digits; DECIMAL: precision << 8 | scale) */
   uint32_t length; /* STRING: its bytes; ENUM, SET: packed bytes; BIT: bits */
   bool nullable;
-  bool is_unsigned;   /* with has_signedness */
-  uint16_t collation; /* 0 unknown */
-  struct pe_str name; /* len 0 unknown */
-  uint32_t nmembers;  /* ENUM, SET with metadata; 0 unknown */
+  bool is_unsigned;    /* with has_signedness */
+  uint16_t collation;  /* 0 unknown */
+  struct pe_str name;  /* len 0 unknown */
+  uint32_t pk_ordinal; /* 1.. in the primary key, where full metadata tells one */
+  uint32_t nmembers;   /* ENUM, SET with metadata; 0 unknown */
   struct pe_str *members;
 };
 

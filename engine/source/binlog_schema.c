@@ -6,7 +6,7 @@
 
 enum { ENUM_ONE_BYTE_MAX = 255 };
 
-static const char *type_word(uint8_t type) {
+const char *pe_binlog_type_word(uint8_t type) {
   switch (type) {
     case PE_MT_TINY:
       return "TINYINT";
@@ -86,10 +86,10 @@ static uint8_t family(uint8_t type) {
 }
 
 static int differs(const struct pe_column *c, const struct pe_map_column *mc, struct pe_err *err) {
-  return pe_err_set(err, PE_ESOURCE_SCHEMA, PE_CLASS_FATAL,
-                    "column `%s` is known as %s, the log has %s%s", c->name,
-                    c->type_text ? c->type_text : pe_ctype_name(c->ctype), type_word(mc->type),
-                    family(mc->type) == family(c->mysql_type) ? " of another size" : "");
+  return pe_err_set(
+      err, PE_ESOURCE_SCHEMA, PE_CLASS_FATAL, "column `%s` is known as %s, the log has %s%s",
+      c->name, c->type_text ? c->type_text : pe_ctype_name(c->ctype), pe_binlog_type_word(mc->type),
+      family(mc->type) == family(c->mysql_type) ? " of another size" : "");
 }
 
 static bool fixed(struct pe_decode_step *s, bool fits, enum pe_decode_op op, unsigned width) {
@@ -327,8 +327,8 @@ static const char *metadata_difference(const struct pe_column *c, const struct p
   return NULL;
 }
 
-static int check_column(const struct pe_column *c, const struct pe_map_column *mc,
-                        const struct pe_binlog_map *m, struct pe_err *err) {
+int pe_binlog_schema_check_column(const struct pe_column *c, const struct pe_map_column *mc,
+                                  const struct pe_binlog_map *m, struct pe_err *err) {
   if (m->has_names &&
       (strlen(c->name) != mc->name.len || memcmp(c->name, mc->name.p, mc->name.len) != 0)) {
     return pe_err_set(err, PE_ESOURCE_SCHEMA, PE_CLASS_FATAL,
@@ -364,69 +364,10 @@ int pe_binlog_schema_check(const struct pe_table *t, const struct pe_binlog_map 
                       "%u columns are known, the log has %u", t->nsource, m->ncolumns);
   }
   for (uint32_t i = 0; i < t->nsource; i++) {
-    int rc = check_column(&t->columns[i], &m->columns[i], m, err);
+    int rc = pe_binlog_schema_check_column(&t->columns[i], &m->columns[i], m, err);
     if (rc) {
       return rc;
     }
   }
   return 0;
-}
-
-static bool add_extra(struct pe_table *to, const struct pe_column *from) {
-  struct pe_column *c = pe_table_add_extra(to, from->name);
-  if (!c) {
-    return false;
-  }
-  char *name = c->name;
-  *c = *from;
-  c->name = name;
-  c->pk_ordinal = 0;
-  c->type_text = from->type_text
-                     ? pe_arena_strndup(&to->arena, from->type_text, strlen(from->type_text))
-                     : NULL;
-  c->members = NULL;
-  c->nmembers = 0;
-  if (!from->nmembers) {
-    return !from->type_text || c->type_text;
-  }
-  c->members = pe_arena_alloc(&to->arena, from->nmembers * sizeof(char *), _Alignof(char *));
-  if (!c->members) {
-    return false;
-  }
-  for (uint32_t i = 0; i < from->nmembers; i++) {
-    c->members[i] = pe_arena_strndup(&to->arena, from->members[i], strlen(from->members[i]));
-    if (!c->members[i]) {
-      return false;
-    }
-  }
-  c->nmembers = from->nmembers;
-  return true;
-}
-
-struct pe_table *pe_binlog_schema_adopt(const struct pe_table *old, const struct pe_table *loaded,
-                                        struct pe_err *err) {
-  struct pe_table *t = pe_table_clone(loaded);
-  if (!t) {
-    goto out_of_memory;
-  }
-  t->id = old->id;
-  for (uint32_t i = 0; i < old->ncolumns; i++) {
-    const struct pe_column *c = &old->columns[i];
-    int at = pe_table_find(t, c->name);
-    if (at >= 0) {
-      t->columns[at].pii = c->pii;
-      t->columns[at].excluded = c->excluded;
-    } else if (c->is_extra && !add_extra(t, c)) {
-      goto out_of_memory;
-    }
-  }
-  if (pe_table_finish(t, err)) {
-    pe_table_unref(t);
-    return NULL;
-  }
-  return t;
-out_of_memory:
-  pe_table_unref(t);
-  pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
-  return NULL;
 }

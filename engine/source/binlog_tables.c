@@ -135,14 +135,19 @@ static int no_version_fits(const struct pe_stream *s, const struct pe_table *t, 
 /* The source's version of now, if it is the one in the log. */
 static int next_version(struct pe_stream *s, struct pe_stream_slot *slot,
                         const struct pe_binlog_map *m, const char *known, struct pe_err *err) {
-  struct pe_table *old = slot->table, *loaded = NULL;
+  struct pe_table *old = slot->table, *loaded = NULL, *logged = NULL;
   int rc = s->calls.load_table(s->calls.arg, old->db, old->name, &loaded, err);
-  if (rc) {
-    return err->cls == PE_CLASS_RETRY ? rc : no_version_fits(s, old, known, err);
+  if (rc && err->cls == PE_CLASS_RETRY) {
+    return rc;
   }
-  rc = pe_binlog_schema_check(loaded, m, err);
-  struct pe_table *adopted = rc ? NULL : pe_binlog_schema_adopt(old, loaded, err);
+  rc = rc ? rc : pe_binlog_schema_check(loaded, m, err);
+  if (rc) { /* the source is further on; full metadata may do */
+    struct pe_err ignored = PE_ERR_INIT;
+    rc = pe_binlog_schema_from_map(old, loaded, m, &logged, &ignored) ? rc : 0;
+  }
+  struct pe_table *adopted = rc ? NULL : pe_binlog_schema_adopt(old, logged ? logged : loaded, err);
   pe_table_unref(loaded);
+  pe_table_unref(logged);
   if (!adopted) {
     return no_version_fits(s, old, known, err);
   }
