@@ -21,7 +21,7 @@ void pe_lookup_key_text(struct pe_buf *b, const void *p, size_t n) {
   pe_buf_put(b, p, n);
 }
 
-static uint64_t int_value(const struct pe_column *c, const uint8_t *row) {
+uint64_t pe_lookup_int_value(const struct pe_column *c, const uint8_t *row) {
   uint32_t bytes = pe_ctype_bytes(c->ctype);
   uint64_t v = 0;
   memcpy(&v, row + c->offset, bytes);
@@ -34,7 +34,7 @@ static uint64_t int_value(const struct pe_column *c, const uint8_t *row) {
 
 static void put_key_part(struct pe_buf *b, const struct pe_column *c, const uint8_t *row) {
   if (pe_ctype_is_int(c->ctype)) {
-    pe_lookup_key_int(b, int_value(c, row));
+    pe_lookup_key_int(b, pe_lookup_int_value(c, row));
     return;
   }
   if (pe_ctype_is_str(c->ctype)) {
@@ -70,7 +70,7 @@ static int key_of(struct pe_lookup *l, const struct pe_table *t, const uint8_t *
     }
   }
   if (l->int_key) {
-    k->v = int_value(&t->columns[l->key_cols[0]], row);
+    k->v = pe_lookup_int_value(&t->columns[l->key_cols[0]], row);
     return 0;
   }
   pe_buf_clear(&l->key_buf);
@@ -231,10 +231,10 @@ static int find_again(const struct pe_lookup *l, const struct pe_table *t,
                         pe_ctype_is_signed(now->ctype) == pe_ctype_is_signed(was->ctype);
   if (!ok) {
     return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL,
-                      "column %s.%s became %s, so lookup %s has to be read anew: pipe-engine "
-                      "resync %s, then start again",
-                      t->name, was->name, now->type_text ? now->type_text : "another type", l->name,
-                      t->name);
+                      "column %s.%s became %s, so lookup %s has to be laid out anew: start the "
+                      "engine again",
+                      t->name, was->name, now->type_text ? now->type_text : "another type",
+                      l->name);
   }
   *col = (uint32_t)i;
   return 0;

@@ -103,6 +103,9 @@ bool pe_lookup_values_equal(const struct pe_lookup *l, const uint8_t *a, const u
 void pe_lookup_key_int(struct pe_buf *b, uint64_t v);
 void pe_lookup_key_text(struct pe_buf *b, const void *p, size_t n);
 
+/* An integer column's value as 64 bits, signed ones extended. */
+uint64_t pe_lookup_int_value(const struct pe_column *c, const uint8_t *row);
+
 static inline bool pe_ctype_is_int(enum pe_ctype c) {
   return c <= PE_C_U64 || c == PE_C_YEAR || c == PE_C_BIT;
 }

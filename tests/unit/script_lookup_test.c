@@ -304,6 +304,76 @@ static void to_the_store_and_back(void **state) {
   pe_lookups_destroy(other);
 }
 
+static struct pe_lookup *load_as(struct pe_lookups *ls, enum pe_ctype region, enum pe_ctype at,
+                                 uint8_t scale, const struct stored *s, int *rc,
+                                 struct pe_err *err) {
+  struct col cols[] = {{.name = "id", .ctype = PE_C_I64, .type_text = "bigint", .pk = 1},
+                       {.name = "region", .ctype = region, .type_text = "narrow"},
+                       {.name = "at", .ctype = at, .type_text = "other", .scale = scale},
+                       {.name = "rate", .ctype = PE_C_F64, .type_text = "double"}};
+  struct pe_table *t = make_table("customers", cols, COUNT(cols));
+  const char *key = "id", *values[] = {"region", "at", "rate"};
+  struct pe_lookup *l;
+  assert_int_equal(pe_lookup_define(ls, t, &key, 1, values, 3, &l, err), 0);
+  pe_table_unref(t);
+  for (int i = 0; i < s->n && !(*rc = pe_lookup_load(l, s->key[i], s->nkey[i], s->value[i],
+                                                     s->nvalue[i], err));) {
+    i++;
+  }
+  return l;
+}
+
+static void stored_values_follow_their_columns_types(void **state) {
+  (void)state;
+  struct col cols[] = {
+      {.name = "id", .ctype = PE_C_I32, .type_text = "int", .pk = 1},
+      {.name = "region", .ctype = PE_C_I16, .type_text = "smallint"},
+      {.name = "at", .ctype = PE_C_DATETIME, .type_text = "datetime(3)", .scale = 3},
+      {.name = "rate", .ctype = PE_C_F32, .type_text = "float"}};
+  struct pe_table *t = make_table("customers", cols, COUNT(cols));
+  struct pe_lookups *ls = pe_lookups_create();
+  const char *key = "id", *values[] = {"region", "at", "rate"};
+  struct pe_lookup *l;
+  struct pe_err err = PE_ERR_INIT;
+  assert_int_equal(pe_lookup_define(ls, t, &key, 1, values, 3, &l, &err), 0);
+  struct pe_batch *b = pe_batch_create();
+  uint8_t *r;
+  struct pe_image_meta *meta;
+  assert_int_equal(pe_batch_extend(b, t, PE_OP_SNAPSHOT, 1, &r, &meta), 0);
+  meta->version = 1;
+  set_int(t, r, "id", (uint64_t)-5);
+  set_int(t, r, "region", (uint64_t)-7);
+  set_int(t, r, "at", 1704067200123000);
+  float rate = 0.1f;
+  memcpy(r + t->columns[3].offset, &rate, sizeof(rate));
+  assert_int_equal(pe_lookups_apply(ls, b->first, 0, 1), 0);
+  static struct stored s;
+  memset(&s, 0, sizeof(s));
+  s.fail_at = -1;
+  assert_int_equal(pe_lookup_take_deltas(l, store, &s), 0);
+
+  int rc;
+  struct pe_lookups *wider = pe_lookups_create();
+  l = load_as(wider, PE_C_I64, PE_C_DATETIME, 6, &s, &rc, &err);
+  assert_int_equal(rc, 0);
+  assert_string_equal(today(l, -5, "region"), "-7");
+  assert_string_equal(today(l, -5, "at"), "2024-01-01 00:00:00.123000");
+  assert_string_equal(today(l, -5, "rate"), "0.10000000149011612");
+  pe_lookups_destroy(wider);
+  struct pe_lookups *other = pe_lookups_create();
+  load_as(other, PE_C_U64, PE_C_DATETIME, 3, &s, &rc, &err); /* -7 has no place there */
+  assert_int_equal(rc, PE_EDATA);
+  assert_non_null(strstr(err.text, "resync customers"));
+  pe_lookups_destroy(other);
+  other = pe_lookups_create();
+  load_as(other, PE_C_I16, PE_C_DATETIME, 0, &s, &rc, &err); /* .123 would be lost */
+  assert_int_equal(rc, PE_EDATA);
+  pe_lookups_destroy(other);
+  pe_lookups_destroy(ls);
+  pe_batch_destroy(b);
+  pe_table_unref(t);
+}
+
 static void another_version_of_the_table(void **state) {
   (void)state;
   begin(PE_OP_SNAPSHOT, 1, 10);
@@ -323,7 +393,7 @@ static void another_version_of_the_table(void **state) {
   cols[2].type_text = "int unsigned";
   struct pe_table *v3 = make_table("customers", cols, COUNT(cols));
   assert_int_equal(pe_lookups_table_changed(lookups, v3, &err), PE_ECONFIG);
-  assert_non_null(strstr(err.text, "resync"));
+  assert_non_null(strstr(err.text, "start the engine again"));
   struct pe_table *v4 = make_table("customers", cols, 2);
   assert_int_equal(pe_lookups_table_changed(lookups, v4, &err), PE_ECONFIG);
   assert_non_null(strstr(err.text, "is gone"));
@@ -341,6 +411,7 @@ int main(void) {
       T(a_key_that_is_null_is_in_no_lookup),
       T(many_keys),
       T(to_the_store_and_back),
+      T(stored_values_follow_their_columns_types),
       T(another_version_of_the_table),
   };
   (void)set_null, (void)set_f64, (void)make_dest, (void)free_dest, (void)make_root,
