@@ -36,7 +36,7 @@ enum {
   HEARTBEATS_MISSED_MAX = 3,
   BACKOFF_MS_MIN = 100,
   BACKOFF_MS_MAX = 10000,
-  SESSION_GOOD_MS = 5000, /* a connection that held this long resets the back-off */
+  SESSION_GOOD_MS = 5000, /* a connection that held this long, or got on, resets the back-off */
   ROOM_WAIT_MS_MAX = 20,
   SLEEP_STEP_MS = 20,
   COMMAND_BYTES = 10,
@@ -460,6 +460,7 @@ static void *reader_main(void *arg) {
   while (!stopping(r)) {
     int64_t began = pe_clock_us();
     unsigned kills = r->kills;
+    uint64_t was_at = r->stream.pushed.pos;
     r->shed = false;
     int rc = connect_dump(r, &err);
     rc = rc ? rc : read_packets(r, &err);
@@ -479,7 +480,7 @@ static void *reader_main(void *arg) {
       pe_stream_push_event(&r->stream, PE_EV_FATAL, NULL, &err);
       break;
     }
-    wait_ms = held ? BACKOFF_MS_MIN : wait_ms;
+    wait_ms = held || r->stream.pushed.pos != was_at ? BACKOFF_MS_MIN : wait_ms;
     if (r->shed && !r->stream.in_group) {
       continue;
     }
