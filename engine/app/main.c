@@ -1,5 +1,6 @@
 /* pipe-engine: the command line. Prints an error as one line on standard error and ends with the
  * exit code of its kind (sysexits.h; `pipe-engine help exit-codes`). */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,10 @@ int main(int argc, char **argv) {
   struct pe_args args;
   struct pe_err err = PE_ERR_INIT;
   signal(SIGPIPE, SIG_IGN);
+  /* Blocks and batches come and go: large ones are mapped, so that what is freed goes back. */
+  mallopt(M_ARENA_MAX, 2);
+  mallopt(M_MMAP_THRESHOLD, 512 * 1024);
+  mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
   int rc = pe_args_parse(argc, argv, &cmd, &args, &err);
   if (rc == 0) {
     setup_log(&args);

@@ -50,8 +50,8 @@ struct pe_config {
   uint32_t ntables;
   char *state_dir; /* default "<root>/state" */
   /* epochs */
-  uint32_t epoch_rows; /* 262,144 */
-  size_t epoch_bytes;  /* 24 MiB encoded */
+  uint32_t epoch_rows; /* 131,072 */
+  size_t epoch_bytes;  /* 12 MiB encoded */
   unsigned flush_ms;   /* 200 */
   uint32_t block_rows; /* 65,536 */
   /* queue */

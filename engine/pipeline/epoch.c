@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "pipeline/internal.h"
 
-enum { SPARE_BLOCKS_MAX = 8 };
+enum { SPARE_BLOCKS_MAX = 4 };
 
 static void *grow(void *p, uint32_t *cap, uint32_t need, size_t size) {
   if (need <= *cap)

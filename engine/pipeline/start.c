@@ -423,24 +423,43 @@ static int load_cb(void *arg, const void *key, size_t nkey, const void *value, s
   return pe_lookup_load(c->lookup, key, nkey, value, nvalue, c->err);
 }
 
+/* What is stored no longer fits the column (it was changed in the source): the table is read again.
+ */
+static int forget_lookup(struct pe_engine *e, struct pe_lookup *l, const char *key,
+                         struct pe_err *err) {
+  pe_warn("script", "lookup %s: %s; its table is read again", pe_lookup_name(l), err->text);
+  int rc = pe_state_begin(e->state, err);
+  if (!rc)
+    rc = pe_state_kv_clear(e->state, pe_lookup_name(l), err);
+  if (!rc)
+    rc = pe_state_meta_set(e->state, key, "", err);
+  if (!rc)
+    rc = pe_state_commit(e->state, err);
+  if (rc)
+    pe_state_rollback(e->state);
+  return rc;
+}
+
 static int load_lookups(struct pe_engine *e, struct pe_err *err) {
   for (uint32_t i = 0; i < pe_lookups_count(e->lookups); i++) {
     struct pe_lookup *l = pe_lookups_at(e->lookups, i);
     struct load_ctx c = {l, err};
-    char key[256], value[8];
+    char key[256], value[8] = "";
     int rc = pe_state_kv_each(e->state, pe_lookup_name(l), load_cb, &c, err);
+    snprintf(key, sizeof(key), "lookup_filled:%.200s", pe_lookup_name(l));
+    if (rc == PE_EDATA)
+      rc = forget_lookup(e, l, key, err);
     if (rc < 0)
       return pe_err_wrap(err, "lookup %s", pe_lookup_name(l));
-    snprintf(key, sizeof(key), "lookup_filled:%.200s", pe_lookup_name(l));
     rc = pe_state_meta_get(e->state, key, value, sizeof(value), err);
     if (rc < 0)
       return rc;
     for (uint32_t k = 0; k < e->ntables; k++)
       if (strcmp(e->tables[k].cfg->name, pe_lookup_table(l)->name) == 0) {
         e->tables[k].for_lookup = true;
-        e->tables[k].lookup_unfilled |= rc == 0;
+        e->tables[k].lookup_unfilled |= !value[0];
       }
-    pe_lookup_set_filled(l, rc == 1);
+    pe_lookup_set_filled(l, value[0] != 0);
   }
   return 0;
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 /* What a cleared block keeps for the next one. */
-static const size_t keep_bytes_max = (size_t)32 << 20;
+static const size_t keep_bytes_max = (size_t)8 << 20;
 
 struct column {
   struct pe_buf nulls, values;

@@ -106,7 +106,7 @@ static void test_defaults(void **state) {
   assert_false(c->tables[2].stream);
   assert_true(c->tables[2].snapshot);
   assert_int_equal(c->tables[2].ndictionaries, 1);
-  assert_int_equal(c->epoch_rows, 262144);
+  assert_int_equal(c->epoch_rows, 131072);
   assert_int_equal(c->epoch_bytes, 24u << 20);
   assert_int_equal(c->flush_ms, 200);
   assert_int_equal(c->block_rows, 65536);
