@@ -89,7 +89,7 @@ static void test_defaults(void **state) {
   snprintf(path, sizeof(path), "%s/state", dir);
   assert_string_equal(c->state_dir, path);
   assert_string_equal(c->sink.database, "default");
-  assert_int_equal(c->sink.connections, 2);
+  assert_int_equal(c->sink.connections, 4);
   assert_int_equal(c->sink.compress, -1);
   assert_true(c->sink.tls_verify);
   assert_null(c->schema_dir);
