@@ -86,3 +86,33 @@ void pe_stream_drop(struct pe_stream *s) {
   s->batch = NULL;
   s->bytes_read = 0;
 }
+
+static bool same_place(const struct pe_stream_place *a, const struct pe_stream_place *b) {
+  return a->pos == b->pos && strcmp(a->file, b->file) == 0;
+}
+
+static bool known_whole(const struct pe_stream *s) {
+  return s->group_pushed || same_place(&s->verified, &s->safe) ||
+         (s->pos < s->whole_pos && strcmp(s->whole_file, s->file) == 0);
+}
+
+/* A server that crashed may have left the first part of a transaction at the end of a file, never
+ * to be committed. It goes on in a new file; so in the file that is being written all is whole, and
+ * in an older one the end of the transaction must be seen first. */
+int pe_stream_split(struct pe_stream *s, bool *may, struct pe_err *err) {
+  *may = true;
+  if (known_whole(s)) {
+    return 0;
+  }
+  int rc = s->calls.log_end(s->calls.arg, s->whole_file, &s->whole_pos, err);
+  if (rc) {
+    s->whole_file[0] = 0;
+    return rc;
+  }
+  if (!known_whole(s)) {
+    *may = false;
+    s->looking_ahead = s->group_ignored = true;
+    pe_stream_drop(s);
+  }
+  return 0;
+}

@@ -217,6 +217,11 @@ static int decode_area(struct pe_stream *s, struct rows *r, struct pe_err *err) 
     }
     r->p += at - copy;
     if (!rc && pe_stream_batch_full(s)) {
+      bool may;
+      int split = pe_stream_split(s, &may, err);
+      if (split || !may) {
+        return split;
+      }
       rc = pe_stream_push(s);
     }
   }

@@ -77,7 +77,7 @@ void pe_stream_restart(struct pe_stream *s, uint32_t *dump_pos) {
   boundary(s, s->pushed.file, s->pushed.pos);
   s->wanted_pos = s->pushed.pos;
   strcpy(s->wanted_file, s->pushed.file);
-  s->any_event = false;
+  s->any_event = s->looking_ahead = s->again = false;
   bool whole_file = s->from_first || s->pushed.pos > dump_pos_max;
   *dump_pos = (uint32_t)(whole_file ? first_pos : s->pushed.pos);
   set_file(s, s->pushed.file, *dump_pos);
@@ -119,6 +119,7 @@ static int transaction_dead(struct pe_stream *s, const char *why, struct pe_err 
                       s->safe.file, (unsigned long long)s->safe.pos, why);
   }
   s->dead = s->safe;
+  s->again = true;
   return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
                     "the transaction at %s:%llu was never committed (%s); reading again without it",
                     s->safe.file, (unsigned long long)s->safe.pos, why);
@@ -481,6 +482,16 @@ static int read_event(struct pe_stream *s, const uint8_t *p, size_t n, struct ev
   return 0;
 }
 
+/* The end of the transaction that was looked for. */
+static int seen_whole(struct pe_stream *s, const struct pe_stream_place *place,
+                      struct pe_err *err) {
+  s->verified = *place;
+  s->again = true;
+  return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
+                    "the transaction at %s:%llu is whole; reading it again", place->file,
+                    (unsigned long long)place->pos);
+}
+
 /* A place behind the ignored transaction goes out at once, so that it is never read again. */
 static int past_dead(struct pe_stream *s, struct pe_err *err) {
   int rc = pe_stream_push(s);
@@ -525,8 +536,13 @@ int pe_stream_event(struct pe_stream *s, const uint8_t *p, size_t n, struct pe_e
   }
   s->any_event = s->any_event || !e.artificial;
   bool read_over = in_wanted && e.end <= s->wanted_pos;
+  struct pe_stream_place group_at = s->safe;
+  bool looking = s->looking_ahead;
   if (!read_over || e.artificial) {
     rc = dispatch(s, &e, err);
+  }
+  if (!rc && looking && !s->in_group) {
+    return seen_whole(s, &group_at, err);
   }
   if (!rc && !e.artificial) {
     s->pos = e.end;

@@ -26,6 +26,9 @@ struct pe_stream_calls {
   /* The table as the source has it now (source columns only). */
   int (*load_table)(void *arg, const char *db, const char *name, struct pe_table **out,
                     struct pe_err *err);
+  /* The file that the source writes to now, and where it ends: all before that are whole
+   * transactions. */
+  int (*log_end)(void *arg, char file[PE_BINLOG_FILE_MAX], uint64_t *pos, struct pe_err *err);
 };
 
 struct pe_stream_slot { /* a captured table */
@@ -84,6 +87,13 @@ struct pe_stream {
   int64_t group_ts_us;
   struct pe_stream_place dead; /* where such a transaction starts; file "" none */
 
+  /* A transaction larger than a batch is passed on in part only when it is known to have an end. */
+  char whole_file[PE_BINLOG_FILE_MAX]; /* up to whole_pos nothing of it is torn */
+  uint64_t whole_pos;
+  struct pe_stream_place verified; /* where a transaction starts whose end was seen */
+  bool looking_ahead;              /* for the end of this one; its rows are read again later */
+  bool again;                      /* a RETRY that is only to read again: no reason to wait */
+
   struct pe_batch *batch; /* NULL: none open */
   uint64_t bytes_read;    /* of the log, for the open batch */
   int64_t last_push_us;
@@ -121,6 +131,9 @@ int pe_stream_rows(struct pe_stream *s, const struct pe_binlog_header *h, const 
                    const uint8_t *body, size_t n, uint64_t start, uint64_t end, struct pe_err *err);
 
 /* binlog_batch.c */
+/* Rows of the open transaction are about to go out before its end was seen. *may false: they must
+ * not yet; the open batch is dropped, and the rest of the transaction is only read over. */
+int pe_stream_split(struct pe_stream *s, bool *may, struct pe_err *err);
 struct pe_batch *pe_stream_batch(struct pe_stream *s); /* the open one; NULL: out of memory */
 bool pe_stream_batch_full(const struct pe_stream *s);
 /* Sends the open batch if it holds anything or the place moved. */

@@ -166,6 +166,11 @@ static int plan_slot(struct pe_stream *s, struct pe_stream_slot *slot,
   struct pe_err why = PE_ERR_INIT;
   int rc = pe_binlog_schema_check(slot->table, m, &why);
   if (rc == PE_ESOURCE_SCHEMA) {
+    bool may = true; /* the change of the table goes out behind the rows that are there */
+    rc = s->group_rows ? pe_stream_split(s, &may, err) : 0;
+    if (rc || !may) {
+      return rc;
+    }
     pe_info("source", "table %s.%s at %s:%llu: %s; reading its definition again", slot->table->db,
             slot->table->name, s->file, (unsigned long long)s->pos, why.text);
     rc = next_version(s, slot, m, why.text, err);

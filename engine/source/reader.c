@@ -114,6 +114,22 @@ static int load_table(void *arg, const char *db, const char *name, struct pe_tab
   return rc;
 }
 
+static int log_end(void *arg, char file[PE_BINLOG_FILE_MAX], uint64_t *pos, struct pe_err *err) {
+  struct pe_reader *r = arg;
+  struct pe_source_opts o = r->source;
+  struct pe_position end = {0};
+  MYSQL *m = pe_source_connect(&o, err);
+  if (!m) {
+    err->cls = PE_CLASS_RETRY;
+    return err->code;
+  }
+  int rc = pe_source_position(m, &end, err);
+  mysql_close(m);
+  memcpy(file, end.file, PE_BINLOG_FILE_MAX);
+  *pos = end.pos;
+  return rc;
+}
+
 static void publish_fd(struct pe_reader *r, int fd) {
   pthread_mutex_lock(&r->lock);
   r->fd = fd;
@@ -452,6 +468,14 @@ static void back_off(struct pe_reader *r, unsigned ms) {
   }
 }
 
+/* Rows of a transaction whose end is not known stay here; what is left names the last place. */
+static void drop_unfinished(struct pe_reader *r) {
+  uint32_t pos;
+  if (r->stream.group_rows && !r->stream.group_pushed) {
+    pe_stream_restart(&r->stream, &pos);
+  }
+}
+
 static void *reader_main(void *arg) {
   struct pe_reader *r = arg;
   unsigned wait_ms = BACKOFF_MS_MIN;
@@ -474,14 +498,13 @@ static void *reader_main(void *arg) {
       break;
     }
     if (err.cls != PE_CLASS_RETRY) {
-      if (r->kills >= KILLS_SUSPECT) {
-        pe_stream_drop(&r->stream);
-      }
+      drop_unfinished(r);
       pe_stream_push_event(&r->stream, PE_EV_FATAL, NULL, &err);
       break;
     }
     wait_ms = held || r->stream.pushed.pos != was_at ? BACKOFF_MS_MIN : wait_ms;
-    if (r->shed && !r->stream.in_group) {
+    if (r->stream.again || (r->shed && !r->stream.in_group)) {
+      pe_debug("source", "%s", err.text);
       continue;
     }
     pe_warn("source", "%s; trying again in %u ms", err.text, wait_ms);
@@ -515,7 +538,8 @@ int pe_reader_start(const struct pe_reader_opts *o, struct pe_queue *out, struct
   r->heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : HEARTBEAT_MS_DEFAULT;
   r->fd = -1;
   pthread_mutex_init(&r->lock, NULL);
-  struct pe_stream_calls calls = {.arg = r, .push = push, .load_table = load_table};
+  struct pe_stream_calls calls = {
+      .arg = r, .push = push, .load_table = load_table, .log_end = log_end};
   int rc = pe_stream_init(&r->stream, o, &calls, err);
   if (!rc && pthread_create(&r->thread, NULL, reader_main, r)) {
     rc = pe_err_set(err, PE_EINTERNAL, PE_CLASS_FATAL, "cannot start the reader's thread");

@@ -275,6 +275,76 @@ static void a_transaction_without_an_end_is_left_out(void **state) {
   fixture_close(f);
 }
 
+/* Reads l up to `end`, then a ROTATE to the next file if asked; again and again as the reader does.
+ */
+static int read_until_done(struct fixture *f, const struct log *l, unsigned end, bool rotated,
+                           struct pe_err *err, unsigned *readings) {
+  uint8_t rotate[64];
+  size_t n = made_rotate(rotate, "bin.000004");
+  for (*readings = 1; *readings < 20; (*readings)++) {
+    uint32_t pos;
+    pe_stream_restart(&f->s, &pos);
+    int rc = feed_format(&f->s, l, err);
+    for (unsigned i = 1; !rc && i < end; i++) {
+      rc = l->at[i] >= pos ? feed_event(&f->s, l, i, err) : 0;
+    }
+    rc = !rc && rotated ? feed_bytes(&f->s, rotate, n, err) : rc;
+    if (!rc) {
+      return pe_stream_push(&f->s);
+    }
+    if (!f->s.again) {
+      return rc;
+    }
+    assert_int_equal(err->cls, PE_CLASS_RETRY);
+  }
+  return PE_EINTERNAL;
+}
+
+/* In an older file the end of a transaction is seen before a part of it goes out: then it is read
+ * again, and all comes out once. */
+static void large_transactions_of_older_files_are_seen_whole_first(void **state) {
+  (void)state;
+  for (int k = 0; k < NFILES; k++) {
+    struct log l;
+    struct setup u = {.batch_rows = 1};
+    struct pe_err err = PE_ERR_INIT;
+    unsigned readings;
+    log_read(&l, files[k]);
+    struct fixture *f = fixture_open(&u);
+    f->seen.other_file = true;
+    assert_int_equal(read_until_done(f, &l, l.nevents, false, &err, &readings), 0);
+    same_lines(&f->seen, 0);
+    assert_in_range(readings, 4, 10);
+    fixture_close(f);
+    f = fixture_open(&u);
+    assert_int_equal(read_until_done(f, &l, l.nevents, false, &err, &readings), 0);
+    same_lines(&f->seen, 0);
+    assert_int_equal(readings, 1);
+    assert_int_equal(f->seen.asked, 1); /* the file is known whole from then on */
+    fixture_close(f);
+  }
+}
+
+/* ... and where there is none, nothing of it goes out, however small the batches. */
+static void no_part_of_a_torn_transaction_goes_out(void **state) {
+  (void)state;
+  for (uint32_t batch_rows = 1; batch_rows < 5; batch_rows++) {
+    struct log l;
+    struct setup u = {.batch_rows = batch_rows};
+    struct pe_err err = PE_ERR_INIT;
+    unsigned readings;
+    log_read(&l, files[0]);
+    unsigned second = first_of(&l, first_of(&l, 0, PE_BL_XID) + 1, PE_BL_XID);
+    struct fixture *f = fixture_open(&u);
+    f->seen.other_file = true;
+    assert_int_equal(read_until_done(f, &l, second, true, &err, &readings), 0);
+    assert_int_equal(f->seen.nlines, 3);
+    assert_string_equal(f->seen.ends[f->seen.nbatches - 1].file, "bin.000004");
+    fixture_close(f);
+  }
+}
+
+/* Where the source said that the file was whole, and it was not. */
 static void a_torn_transaction_that_went_out_stops_the_stream(void **state) {
   (void)state;
   struct log l;
@@ -503,6 +573,8 @@ int main(void) {
       cmocka_unit_test(events_without_a_position_are_counted),
       cmocka_unit_test(commit_times_are_known),
       cmocka_unit_test(a_transaction_without_an_end_is_left_out),
+      cmocka_unit_test(large_transactions_of_older_files_are_seen_whole_first),
+      cmocka_unit_test(no_part_of_a_torn_transaction_goes_out),
       cmocka_unit_test(a_torn_transaction_that_went_out_stops_the_stream),
       cmocka_unit_test(a_torn_file_is_believed_only_behind_whole_events),
       cmocka_unit_test(minimal_metadata_do_with_the_source),

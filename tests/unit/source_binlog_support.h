@@ -189,7 +189,9 @@ struct seen { /* what came out: a line a change, and the ends of batches */
   bool boundary[LINES_MAX];
   uint64_t last_version;
   unsigned loads;
-  bool no_table; /* load_table answers that there is none */
+  bool no_table;   /* load_table answers that there is none */
+  bool other_file; /* log_end answers that the source writes to another file */
+  unsigned asked;  /* log_end */
 };
 
 static inline void image_text(const struct pe_table *t, const uint8_t *row, struct pe_buf *b) {
@@ -262,6 +264,16 @@ static inline int see_load(void *arg, const char *db, const char *name, struct p
   return 0;
 }
 
+static inline int see_log_end(void *arg, char file[PE_BINLOG_FILE_MAX], uint64_t *pos,
+                              struct pe_err *err) {
+  struct seen *o = arg;
+  (void)err;
+  o->asked++;
+  strcpy(file, o->other_file ? "bin.000004" : "bin.000003");
+  *pos = LOG_BYTES_MAX;
+  return 0;
+}
+
 struct fixture {
   struct pe_stream s;
   struct seen seen;
@@ -290,7 +302,8 @@ static inline struct fixture *fixture_open(const struct setup *u) {
     o.start.pos = 4;
     o.start.generation = 1;
   }
-  struct pe_stream_calls calls = {.arg = &f->seen, .push = see_push, .load_table = see_load};
+  struct pe_stream_calls calls = {
+      .arg = &f->seen, .push = see_push, .load_table = see_load, .log_end = see_log_end};
   assert_int_equal(pe_stream_init(&f->s, &o, &calls, &err), 0);
   uint32_t pos;
   pe_stream_restart(&f->s, &pos);
