@@ -1,6 +1,6 @@
 /* The reader against a real server. Skipped unless PIPE_ENGINE_TEST_MYSQL_URL names one where the
- * account may create and drop the database pe_reader_test and users, grant, read the binlog and kill
- * connections. */
+ * account may create and drop the database pe_reader_test and users, grant, read the binlog and
+ * kill connections. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
