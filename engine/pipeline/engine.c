@@ -223,6 +223,8 @@ void pe_engine_destroy(struct pe_engine *e) {
   free(e->bad);
   free(e->bad_why);
   free(e->pristine);
+  free(e->overlap_rows);
+  free(e->overlap_meta);
   pe_ch_destroy(e->ch_work);
   pe_ch_destroy(e->ch_script);
   if (e->embedded)

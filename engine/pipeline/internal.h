@@ -242,7 +242,11 @@ struct pe_engine {
   int64_t sink_down_since_us;
   struct pe_position checkpoint; /* written; copied under `lock` for status */
   uint64_t epochs_done;
-  bool streaming; /* the reader was started */
+  bool streaming;         /* the reader was started */
+  bool snapshot_streamed; /* a streamed table is snapshotted in this run */
+  bool overlap_known;
+  int64_t overlap_retry_us;
+  uint64_t overlap_until; /* set before the reader starts; the script thread reads it */
   struct pe_position once_end;
   bool once_set;
   int64_t last_parts_us;
@@ -261,12 +265,15 @@ struct pe_engine {
   struct pe_builder *builders;
   uint32_t nbuilders, builders_cap;
   struct pe_quarantine *quarantine;
+  uint8_t seal_key[32];
   struct pe_buf dlq_key, dlq_json;
   uint64_t *part_ids;
   uint32_t *bad;
   const char **bad_why;
   size_t scratch_cap, bad_cap, pristine_cap;
   uint8_t *pristine;
+  uint8_t *overlap_rows;
+  struct pe_image_meta *overlap_meta;
   uint32_t replay_block_rows;
   struct pe_position empty_at;
   int64_t last_empty_us, metrics_at_us;

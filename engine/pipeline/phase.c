@@ -123,6 +123,7 @@ static int begin_table(struct pe_engine *e, struct pe_etable *t, const char *res
   }
   if (!rc && t->state.staged && t->state.phase != PE_SNAP_DONE)
     rc = pe_stage_sql(e, t->dest, err);
+  e->snapshot_streamed |= t->cfg->stream && t->state.phase != PE_SNAP_DONE;
   atomic_store(&t->snapshot_rows, t->state.rows);
   atomic_store(&t->phase, t->state.phase != PE_SNAP_DONE ? PE_PHASE_WAITING
                           : t->cfg->stream               ? PE_PHASE_STREAMING
@@ -350,6 +351,58 @@ static int stream_begin(struct pe_engine *e, struct pe_err *err) {
   return 0;
 }
 
+/* Where the source stands when the last snapshot row has been read: up to there the stream brings
+ * rows that a snapshot may have brought before, under the lookups of another moment (worker.c,
+ * overlapping). */
+static int overlap_work(struct pe_engine *e, void *arg, struct pe_err *err) {
+  struct pe_position p;
+  char text[32] = "";
+  (void)arg;
+  int have = pe_state_meta_get(e->state, "overlap_until", text, sizeof(text), err);
+  if (have < 0)
+    return have;
+  if (have == 1 && text[0] && !e->snapshot_streamed) {
+    e->overlap_until = strtoull(text, NULL, 10);
+    return 0;
+  }
+  MYSQL *m = pe_source_connect(&e->cfg->source, err);
+  if (!m)
+    return err->code;
+  int rc = source_place(e, m, &p, err);
+  mysql_close(m);
+  if (rc)
+    return rc;
+  e->overlap_until = p.version;
+  snprintf(text, sizeof(text), "%" PRIu64, p.version);
+  pthread_mutex_lock(&e->state_lock);
+  rc = pe_state_begin(e->state, err);
+  if (!rc)
+    rc = pe_state_meta_set(e->state, "overlap_until", text, err);
+  if (!rc)
+    rc = pe_state_commit(e->state, err);
+  if (rc)
+    pe_state_rollback(e->state);
+  pthread_mutex_unlock(&e->state_lock);
+  return rc;
+}
+
+static void overlap_done(struct pe_engine *e, void *arg, int code, struct pe_err *err) {
+  (void)arg;
+  if (e->finishing)
+    return;
+  if (code && err->cls == PE_CLASS_RETRY) {
+    pe_warn("source", "%s; trying again", err->text);
+    e->overlap_retry_us = pe_clock_us() + 1000000;
+    return;
+  }
+  if (code) {
+    pe_engine_fail(e, err);
+    return;
+  }
+  e->overlap_known = true;
+  pe_commit_step(e);
+}
+
 static int once_end_work(struct pe_engine *e, void *arg, struct pe_err *err) {
   (void)arg;
   MYSQL *m = pe_source_connect(&e->cfg->source, err);
@@ -362,7 +415,7 @@ static int once_end_work(struct pe_engine *e, void *arg, struct pe_err *err) {
 
 static void once_end_done(struct pe_engine *e, void *arg, int code, struct pe_err *err) {
   (void)arg;
-  if (code && !e->finishing)
+  if (code && err->cls != PE_CLASS_RETRY && !e->finishing)
     pe_engine_fail(e, err);
   e->once_set = !code;
 }
@@ -399,6 +452,11 @@ void pe_phase_step(struct pe_engine *e) {
   }
   if (!all)
     return;
+  if (!e->streaming && !e->overlap_known) {
+    if (!e->work_running && pe_clock_us() >= e->overlap_retry_us)
+      pe_engine_work(e, overlap_work, overlap_done, NULL);
+    return;
+  }
   if (!e->streaming) {
     if (e->snapshot) {
       pe_snapshot_stop(e->snapshot);

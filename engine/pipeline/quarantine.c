@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/seal.h"
+#include "base/sha256.h"
 #include "pipeline/internal.h"
 
 struct entry {
@@ -67,13 +69,19 @@ static uint64_t hash_bytes(const uint8_t *p, size_t n) {
   return h;
 }
 
-/* Key in the store: table name, NUL, key of the row; so that it outlives a change in the pipeline's
- * list of tables. */
+/* Key in the store: table name, NUL, HMAC of the row's key; so that it outlives a change in the
+ * pipeline's list of tables. */
 static void make_key(struct pe_engine *e, uint32_t table, const uint8_t *row) {
-  struct pe_buf *k = &e->quarantine->key;
+  struct pe_buf *k = &e->quarantine->key, bytes;
+  uint8_t sum[32];
+  pe_buf_init(&bytes);
   pe_buf_clear(k);
   pe_buf_put(k, e->tables[table].full, strlen(e->tables[table].full) + 1);
-  pe_row_key(e->tables[table].layout, row, k);
+  pe_row_key(e->tables[table].layout, row, &bytes);
+  pe_hmac_sha256(e->seal_key, sizeof(e->seal_key), bytes.data, bytes.len, sum);
+  pe_buf_put(k, sum, sizeof(sum)); /* not the key itself: it may be personal too */
+  k->failed |= bytes.failed;
+  pe_buf_close(&bytes);
 }
 
 static struct entry **find(struct pe_quarantine *q, uint32_t table, const uint8_t *key, size_t n) {
@@ -146,6 +154,15 @@ static const uint8_t *last_good(void *arg, struct pe_table *t, const uint8_t *be
   return row;
 }
 
+static void put_sealed(struct pe_engine *e, const struct pe_buf *image) {
+  struct pe_buf sealed;
+  pe_buf_init(&sealed);
+  if (!pe_seal(e->seal_key, image->data, image->len, &sealed))
+    pe_epoch_delta(e->building, SPACE, e->quarantine->key.data, e->quarantine->key.len, sealed.data,
+                   sealed.len);
+  pe_buf_close(&sealed);
+}
+
 static void dead(void *arg, const struct pe_dead *d, const uint8_t *after) {
   struct pe_engine *e = arg;
   if (!d->last_good || !after)
@@ -157,7 +174,7 @@ static void dead(void *arg, const struct pe_dead *d, const uint8_t *after) {
   struct pe_quarantine *q = e->quarantine;
   if (pe_buf_ok(&image) && pe_buf_ok(&q->key) &&
       !put(q, d->table->id, q->key.data, q->key.len, image.data, image.len))
-    pe_epoch_delta(e->building, SPACE, q->key.data, q->key.len, image.data, image.len);
+    put_sealed(e, &image);
   pe_buf_close(&image);
 }
 
@@ -213,8 +230,20 @@ static int load_cb(void *arg, const void *key, size_t nkey, const void *value, s
   struct pe_engine *e = arg;
   for (uint32_t i = 0; i < e->ntables; i++) {
     size_t n = strlen(e->tables[i].full) + 1;
-    if (nkey > n && memcmp(key, e->tables[i].full, n) == 0)
-      return put(e->quarantine, i, key, nkey, value, nvalue);
+    if (nkey <= n || memcmp(key, e->tables[i].full, n) != 0)
+      continue;
+    struct pe_buf image;
+    pe_buf_init(&image);
+    int rc = pe_unseal(e->seal_key, value, nvalue, &image);
+    if (!rc)
+      rc = put(e->quarantine, i, key, nkey, image.data, image.len);
+    else
+      pe_warn("pipeline",
+              "%s: the kept image of a quarantined row can't be opened; `pipe-engine "
+              "resync` makes the target right",
+              e->tables[i].full);
+    pe_buf_close(&image);
+    return rc == PE_ENOMEM ? rc : 0;
   }
   return 0; /* of a table that is no longer captured */
 }
@@ -223,5 +252,12 @@ int pe_quarantine_load(struct pe_engine *e, struct pe_err *err) {
   e->quarantine = pe_quarantine_create();
   if (!e->quarantine)
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory for the quarantine");
+  struct pe_buf path;
+  pe_buf_init(&path);
+  pe_buf_printf(&path, "%s/%s.key", e->cfg->state_dir, e->cfg->name);
+  int rc = pe_seal_key(pe_buf_cstr(&path), e->seal_key, err);
+  pe_buf_close(&path);
+  if (rc)
+    return rc;
   return pe_state_kv_each(e->state, SPACE, load_cb, e, err);
 }

@@ -248,17 +248,56 @@ static void note_lag(struct pe_epoch *ep, uint32_t table, int64_t ts_us, uint32_
   ep->lags[ep->nlags++] = (struct pe_elag){.ts_us = ts_us, .table = table, .count = count};
 }
 
+/* An INSERT that the snapshot may have read as well, when a lookup said something else: what was
+ * written under another value has to go away. So it is run as an update of the row by itself:
+ * T(before) names every key it can stand under. */
+static bool overlapping(const struct pe_engine *e, const struct pe_segment *seg, uint32_t from,
+                        const struct pe_etable *t) {
+  return seg->op == PE_OP_INSERT && t->cfg->transform &&
+         seg->meta[from].version <= e->overlap_until && pe_lookups_count(e->lookups);
+}
+
+static int overlap_segment(struct pe_engine *e, const struct pe_segment *seg, uint32_t from,
+                           uint32_t n, struct pe_segment *out, struct pe_err *err) {
+  size_t row = seg->table->row_bytes;
+  free(e->overlap_rows);
+  free(e->overlap_meta);
+  e->overlap_rows = malloc(2 * n * row);
+  e->overlap_meta = malloc(2 * n * sizeof(*e->overlap_meta));
+  if (!e->overlap_rows || !e->overlap_meta)
+    return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory for a run");
+  for (uint32_t i = 0; i < 2 * n; i++) {
+    memcpy(e->overlap_rows + i * row, seg->rows + (from + i / 2) * row, row);
+    e->overlap_meta[i] = seg->meta[from + i / 2];
+  }
+  *out = (struct pe_segment){.table = seg->table,
+                             .op = PE_OP_UPDATE,
+                             .nimages = 2 * n,
+                             .cap = 2 * n,
+                             .rows = e->overlap_rows,
+                             .meta = e->overlap_meta};
+  return 0;
+}
+
 /* Runs changes [from, from+n) of a segment into the epoch being built. */
 static int run_changes(struct pe_engine *e, struct pe_segment *seg, uint32_t from, uint32_t n,
                        bool snapshot, uint64_t chunk, struct pe_err *err) {
   struct pe_etable *t = pe_engine_table(e, seg->table);
-  uint32_t per = seg->op == PE_OP_UPDATE ? 2 : 1;
-  size_t bytes = (size_t)n * per * seg->table->row_bytes;
-  uint8_t *images = seg->rows + (size_t)from * per * seg->table->row_bytes;
+  struct pe_segment both;
   if (pe_lookups_apply(e->lookups, seg, from, n))
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory for a lookup on %s", t->full);
   if (t->cfg->transform)
     pe_recent_add(e, seg, from, n);
+  if (!snapshot && overlapping(e, seg, from, t)) {
+    int rc = overlap_segment(e, seg, from, n, &both, err);
+    if (rc)
+      return rc;
+    seg = &both;
+    from = 0;
+  }
+  uint32_t per = seg->op == PE_OP_UPDATE ? 2 : 1;
+  size_t bytes = (size_t)n * per * seg->table->row_bytes;
+  uint8_t *images = seg->rows + (size_t)from * per * seg->table->row_bytes;
   struct pe_run_hooks hooks;
   pe_quarantine_hooks(e, &hooks, seg->table->id);
   /* a run that has to be repeated needs its images as they were */

@@ -228,10 +228,8 @@ static int settle_update(struct pe_run *r, const struct pe_results *after,
   if (rc) {
     return rc;
   }
-  if (fail.reason) {
-    r->out->nouts = first;
-    return add_dead(r, change, &fail, last_good, err);
-  }
+  /* T(before) in error: such a row went to the DLQ when it came, so nothing of it is in the target;
+   * and the change that mends it has to arrive. */
   count(r, first);
   return 0;
 }

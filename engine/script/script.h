@@ -6,11 +6,12 @@
  * tombstones. Tombstones carry the version of the before image, rows that of the after image.
  * T(after) in error, or quarantined: the change goes to the DLQ and the target keeps the last good
  * rows (no tombstone). T(after) dropped: T(before) is tombstoned. T(before) dropped or quarantined:
- * nothing to take away. T(before) in error: the change goes to the DLQ. Where T(before) read a
- * lookup whose key has had other values, it is run once for each of them (a tombstone for a row
- * that isn't there is harmless; a row left behind is not): see lookup.h. A table without a
- * transform passes through: T is the identity. owner: the script thread. A failing script never
- * stops the stream; only PE_ENOMEM does.
+ * nothing to take away. T(before) in error: of an UPDATE, nothing to take away (such a row went to
+ * the DLQ when it came); of a DELETE, the change goes to the DLQ. Where T(before) read a lookup
+ * whose key has had other values, it is run once for each of them (a tombstone for a row that isn't
+ * there is harmless; a row left behind is not): see lookup.h. A table without a transform passes
+ * through: T is the identity. owner: the script thread. A failing script never stops the stream;
+ * only PE_ENOMEM does.
  */
 #ifndef PE_SCRIPT_SCRIPT_H
 #define PE_SCRIPT_SCRIPT_H

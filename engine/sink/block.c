@@ -7,6 +7,7 @@
  * owner: any one thread at a time. Fails for want of memory, or when a block would pass
  * PE_BLOCK_BYTES_MAX; a failed append leaves the block as it was. */
 #include "base/assert.h"
+#include "base/sha256.h"
 #include "sink/block_plan.h"
 
 #include <stdlib.h>
@@ -294,6 +295,18 @@ uint64_t pe_block_version(const struct pe_block *b, uint32_t row) {
 bool pe_block_deleted(const struct pe_block *b, uint32_t row) {
   PE_ASSERT(row < b->rows);
   return b->deleted.data[row];
+}
+
+void pe_block_hash(struct pe_block *b, char hex[65]) {
+  const struct pe_iov *iov;
+  size_t n;
+  uint8_t sum[2][32] = {{0}}; /* of what went before, of the next piece */
+  pe_block_iov(b, &iov, &n);
+  for (size_t i = 0; i < n; i++) {
+    pe_sha256(iov[i].p, iov[i].n, sum[1]);
+    pe_sha256(sum, sizeof(sum), sum[0]);
+  }
+  pe_sha256_hex(sum[0], sizeof(sum[0]), hex);
 }
 
 static void put_fixed(const struct pe_conv *c, const uint8_t *p, struct pe_buf *out) {

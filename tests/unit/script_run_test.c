@@ -488,21 +488,36 @@ static void quarantine_keeps_the_last_good_rows(void **state) {
   set_str(orders, order(4, 3, 1, -1), "note", "secret text"), order(5, 3, 1, 1); /* before fails */
   order(6, 4, 1, 1), order(7, 4, 2, 2); /* goes on behind the failure */
   run();
-  assert_int_equal(outs.ndead, 2);
+  assert_int_equal(outs.ndead, 1);
   assert_int_equal(outs.dead[0].change, 0);
   assert_string_equal(text_of(orders, outs.dead[0].last_good, "qty"), "1");
   assert_string_equal(text_of(orders, outs.dead[0].row, "qty"), "9");
   assert_int_equal(outs.dead[0].meta.version, seg->meta[1].version);
-  assert_int_equal(outs.dead[1].change, 2);
-  assert_non_null(strstr(outs.dead[1].reason, "transforms/orders.lua:3: negative "));
-  assert_null(strstr(outs.dead[1].reason, "secret"));
-  assert_non_null(outs.dead[1].traceback);
-  assert_null(strstr(outs.dead[1].traceback, "secret"));
-  assert_int_equal(outs.nouts, 3);
+  assert_int_equal(outs.nouts, 4);
   assert_int_equal(outs.outs[0].change, 1);
   assert_false(outs.outs[0].deleted);
-  assert_int_equal(outs.outs[1].change, 3);
-  assert_true(outs.outs[2].deleted);
+  assert_int_equal(outs.outs[1].change, 2); /* the change that mends a row arrives */
+  assert_false(outs.outs[1].deleted);
+  assert_int_equal(outs.outs[2].change, 3);
+  assert_true(outs.outs[3].deleted);
+}
+
+static void a_delete_that_fails_is_dead(void **state) {
+  (void)state;
+  load(
+      "return function(row) if row.qty < 0 then error('negative ' .. row.note) end return row end");
+  begin(orders, PE_OP_DELETE, 2);
+  set_str(orders, order(0, 3, 1, -1), "note", "secret text");
+  order(1, 4, 1, 1);
+  run();
+  assert_int_equal(outs.ndead, 1);
+  assert_int_equal(outs.dead[0].change, 0);
+  assert_non_null(strstr(outs.dead[0].reason, "transforms/orders.lua:1: negative "));
+  assert_null(strstr(outs.dead[0].reason, "secret"));
+  assert_non_null(outs.dead[0].traceback);
+  assert_null(strstr(outs.dead[0].traceback, "secret"));
+  assert_int_equal(outs.nouts, 1);
+  assert_true(outs.outs[0].deleted);
 }
 
 static uint8_t good[512];
@@ -1151,6 +1166,7 @@ int main(void) {
       T(fan_out_tombstones_what_is_not_replaced),
       T(a_route_is_a_place_too),
       T(quarantine_keeps_the_last_good_rows),
+      T(a_delete_that_fails_is_dead),
       T(last_good_takes_the_place_of_the_before_image),
       T(the_event),
       T(one_failure_costs_one_row),
