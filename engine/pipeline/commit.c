@@ -123,10 +123,43 @@ static int record_end(struct pe_engine *e, const struct pe_epoch *ep, struct pe_
   return rc;
 }
 
+/* A token says where a block comes from: the same rows sent again have the same one. */
+static void make_token(struct pe_engine *e, struct pe_eblock *b) {
+  struct pe_buf token;
+  pe_buf_init(&token);
+  pe_buf_printf(&token, "%s/%s/", e->state_id, b->dest->dest.name);
+  if (!b->epoch->snapshot)
+    pe_buf_printf(&token, "%" PRIx64 "-%" PRIx64 "/", b->epoch->from_version, b->epoch->to.version);
+  pe_buf_puts(&token, b->token);
+  if (b->salt)
+    pe_buf_printf(&token, "+%u", b->salt);
+  if (b->epoch->snapshot) {
+    /* A chunk that is read again after a crash can hold other rows, and be cut elsewhere: then it
+     * must not pass for the block that is there already. */
+    char content[65];
+    pe_block_hash(b->block, content);
+    pe_buf_puts(&token, content);
+  }
+  pe_sha256_hex(token.data, token.len, b->full_token);
+  pe_buf_close(&token);
+}
+
 static int turn_work(struct pe_engine *e, void *arg, struct pe_err *err) {
   struct turn *t = arg;
+  char spool[32] = "";
+  int rc = 0;
+  if (t->begin && t->begin->snapshot) {
+    for (uint32_t i = 0; i < t->begin->nblocks; i++)
+      make_token(e, t->begin->blocks[i]);
+    rc = pe_spool_write(e, t->begin, err);
+    if (rc)
+      return rc;
+    snprintf(spool, sizeof(spool), "%" PRIu64, t->begin->id);
+  }
   pthread_mutex_lock(&e->state_lock);
-  int rc = pe_state_begin(e->state, err);
+  rc = pe_state_begin(e->state, err);
+  if (!rc && (spool[0] || (t->end && t->end->snapshot)))
+    rc = pe_state_meta_set(e->state, "spool", spool, err);
   if (!rc && t->end)
     rc = record_end(e, t->end, err);
   if (!rc && t->begin && !t->begin->snapshot && t->begin->nblocks + t->begin->ndead) {
@@ -136,7 +169,7 @@ static int turn_work(struct pe_engine *e, void *arg, struct pe_err *err) {
                              .block_rows = e->cfg->block_rows};
     snprintf(r.script_hash, sizeof(r.script_hash), "%s", t->begin->script_hash);
     rc = pe_state_epoch_set(e->state, &r, err);
-  } else if (!rc && t->end) {
+  } else if (!rc && t->end && !t->end->snapshot) { /* a snapshot leaves a pending replay alone */
     rc = pe_state_epoch_clear(e->state, err);
   }
   if (!rc)
@@ -363,23 +396,8 @@ static void block_send(struct pe_engine *e, struct pe_eblock *b) {
                                  .niov = niov,
                                  .cb = insert_cb,
                                  .arg = b};
-  struct pe_buf token;
-  pe_buf_init(&token);
-  pe_buf_printf(&token, "%s/%s/", e->state_id, b->dest->dest.name);
-  if (!b->epoch->snapshot)
-    pe_buf_printf(&token, "%" PRIx64 "-%" PRIx64 "/", b->epoch->from_version, b->epoch->to.version);
-  pe_buf_puts(&token, b->token);
-  if (b->salt)
-    pe_buf_printf(&token, "+%u", b->salt);
-  if (b->epoch->snapshot) {
-    /* A chunk that is read again after a crash can hold other rows, and be cut elsewhere: then it
-     * must not pass for the block that is there already. */
-    char content[65];
-    pe_block_hash(b->block, content);
-    pe_buf_puts(&token, content);
-  }
-  pe_sha256_hex(token.data, token.len, b->full_token);
-  pe_buf_close(&token);
+  if (!b->full_token[0])
+    make_token(e, b);
   b->unsure |= b->epoch->replayed;
   b->status = PE_BLOCK_SENT;
   e->requests++;
@@ -467,6 +485,7 @@ static void verify_done(struct pe_engine *e, void *arg, int code, struct pe_err 
             "%s answered for a block that it lost when it was killed: sending it under a new token",
             b->dest->dest.name);
     b->salt++;
+    b->full_token[0] = 0;
     b->status = PE_BLOCK_RETRY;
   }
   epoch_step(e);

@@ -89,6 +89,8 @@ int pe_engine_start(struct pe_config *cfg, const struct pe_engine_opts *o, struc
   if (!rc)
     rc = start_source(e, err);
   if (!rc)
+    rc = pe_spool_replay(e, err);
+  if (!rc)
     rc = pe_start_scripts(e, err);
   if (!rc)
     rc = pe_phase_begin(e, err);

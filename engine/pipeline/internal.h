@@ -348,6 +348,9 @@ struct pe_block *pe_block_take(struct pe_engine *e, struct pe_edest *d);
 void pe_block_give(struct pe_engine *e, struct pe_edest *d, struct pe_block *b);
 int pe_table_truncate(struct pe_engine *e, struct pe_etable *t, uint64_t version,
                       struct pe_err *err);
+/* spool.c */
+int pe_spool_write(struct pe_engine *e, const struct pe_epoch *ep, struct pe_err *err);
+int pe_spool_replay(struct pe_engine *e, struct pe_err *err);
 /* dlq.c */
 int pe_dlq_ensure(struct pe_engine *e, struct pe_etable *t, struct pe_err *err);
 int pe_dlq_add(struct pe_engine *e, struct pe_epoch *ep, struct pe_etable *t,
