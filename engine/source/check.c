@@ -18,8 +18,13 @@ enum {
   EXPIRE_SECONDS_MIN = 7 * 86400,
   COM_DUMP = 18,
   DUMP_NON_BLOCK = 1,
-  FOREIGN_KEYS_LOGGED_FROM = 90600 /* MySQL: keys are handled above the engine from here on */
+  FOREIGN_KEYS_LOGGED_FROM = 90600, /* MySQL: keys are handled above the engine from here on */
+  ITEM_TOKENS_MAX = 20,             /* a foreign key has at most 16 outside of parentheses */
+  TABLES_NAMED_BYTES_MAX = 250,     /* of a finding's text */
+  GRANTS_NAMED_BYTES_MAX = 400
 };
+
+enum access { MISSING, REFUSED, READABLE };
 
 struct checking {
   MYSQL *m;
@@ -29,6 +34,9 @@ struct checking {
   unsigned ntables;
   struct pe_server_info info;
   char account[256];
+  enum access *access;  /* by table */
+  bool no_dump, no_end; /* refused: to read the binlog, to ask where it ends */
+  unsigned nrefused;    /* tables */
   struct pe_finding *out;
   unsigned n, max;
   struct pe_err *err;
@@ -234,8 +242,7 @@ static int check_dump(struct checking *k, const char *file) {
   }
   unsigned code = probe_dump(m, file);
   if (code == 1227 || code == 1045 || code == 1044) {
-    found(k, true, PE_ESOURCE_GRANT, "%s may not read the binlog", k->account);
-    mend(k, "GRANT REPLICATION SLAVE ON *.* TO %s", k->account);
+    k->no_dump = true;
   } else if (code) {
     found(k, true, PE_ESOURCE_SETTING, "the server refuses to send its binlog: %s", mysql_error(m));
     mend(k,
@@ -256,11 +263,9 @@ static int check_log(struct checking *k) {
   int rc = pe_source_query(k->m, renamed ? "SHOW BINARY LOG STATUS" : "SHOW MASTER STATUS",
                            take_status, &s, &refused);
   if (rc == PE_ESOURCE_GRANT) {
-    /* MariaDB tells the position to everyone, by another name. */
-    found(k, !k->info.mariadb, PE_ESOURCE_GRANT, "%s may not ask where the binlog ends",
-          k->account);
-    mend(k, "GRANT REPLICATION CLIENT ON *.* TO %s", k->account);
+    k->no_end = true;
     rc = 0;
+    /* MariaDB tells the position to everyone, by another name. */
     struct pe_position pos = {.pos = 0};
     if (k->info.mariadb && pe_source_position(k->m, &pos, &refused) == 0) {
       snprintf(s.file, sizeof(s.file), "%s", pos.file);
@@ -353,7 +358,8 @@ static int check_replica(struct checking *k) {
   return 0;
 }
 
-static int check_readable(struct checking *k, const char *table, bool *readable) {
+static int check_readable(struct checking *k, unsigned index) {
+  const char *table = k->tables[index];
   struct pe_buf sql;
   pe_buf_init(&sql);
   pe_buf_puts(&sql, "SELECT * FROM ");
@@ -364,10 +370,10 @@ static int check_readable(struct checking *k, const char *table, bool *readable)
   struct pe_err e = PE_ERR_INIT;
   int rc = pe_buf_ok(&sql) ? pe_source_query(k->m, pe_buf_cstr(&sql), NULL, NULL, &e) : PE_ENOMEM;
   pe_buf_close(&sql);
-  *readable = rc == 0;
+  k->access[index] = rc == 0 ? READABLE : MISSING;
   if (rc == PE_ESOURCE_GRANT) {
-    found(k, true, PE_ESOURCE_GRANT, "%s may not read table %s.%s", k->account, k->db, table);
-    mend(k, "GRANT SELECT ON `%s`.`%s` TO %s", k->db, table, k->account);
+    k->access[index] = REFUSED;
+    k->nrefused++;
     return 0;
   }
   if (rc == PE_ESOURCE_SCHEMA) {
@@ -379,6 +385,79 @@ static int check_readable(struct checking *k, const char *table, bool *readable)
     return 0;
   }
   return rc ? pe_err_set(k->err, e.code ? e.code : rc, e.cls, "%s", e.text) : 0;
+}
+
+static void list_refused(struct checking *k, struct pe_buf *out) {
+  unsigned named = 0;
+  for (unsigned i = 0; i < k->ntables; i++) {
+    if (k->access[i] == REFUSED && out->len < TABLES_NAMED_BYTES_MAX) {
+      pe_buf_printf(out, "%s%s.%s",
+                    named             ? ", "
+                    : k->nrefused > 1 ? "tables "
+                                      : "table ",
+                    k->db, k->tables[i]);
+      named++;
+    }
+  }
+  if (named < k->nrefused) {
+    pe_buf_printf(out, " and %u more", k->nrefused - named);
+  }
+}
+
+/* One for each table, as no more than needed is asked for; one for the database where that would
+ * be too long to print. */
+static void list_selects(struct checking *k, struct pe_buf *out) {
+  size_t begin = out->len;
+  for (unsigned i = 0; i < k->ntables; i++) {
+    if (k->access[i] == REFUSED) {
+      pe_buf_puts(out, out->len ? "; GRANT SELECT ON " : "GRANT SELECT ON ");
+      pe_buf_put_ident(out, k->db);
+      pe_buf_puts(out, ".");
+      pe_buf_put_ident(out, k->tables[i]);
+      pe_buf_printf(out, " TO %s", k->account);
+    }
+  }
+  if (out->len > GRANTS_NAMED_BYTES_MAX) {
+    out->len = begin;
+    pe_buf_puts(out, out->len ? "; GRANT SELECT ON " : "GRANT SELECT ON ");
+    pe_buf_put_ident(out, k->db);
+    pe_buf_printf(out, ".* TO %s", k->account);
+  }
+}
+
+/* All that is missing in one finding: whoever has to ask for grants wants to ask once. */
+static int report_grants(struct checking *k) {
+  if (!k->no_dump && !k->no_end && !k->nrefused) {
+    return 0;
+  }
+  struct pe_buf what, grants;
+  pe_buf_init(&what);
+  pe_buf_init(&grants);
+  if (k->no_dump) {
+    pe_buf_puts(&what, "read the binlog");
+  }
+  if (k->no_end) {
+    pe_buf_printf(&what, "%sask where the binlog ends", what.len ? ", nor " : "");
+  }
+  if (k->no_dump || k->no_end) {
+    pe_buf_printf(&grants, "GRANT %s%s%s ON *.* TO %s", k->no_dump ? "REPLICATION SLAVE" : "",
+                  k->no_dump && k->no_end ? ", " : "", k->no_end ? "REPLICATION CLIENT" : "",
+                  k->account);
+  }
+  if (k->nrefused) {
+    pe_buf_puts(&what, what.len ? ", nor read " : "read ");
+    list_refused(k, &what);
+    list_selects(k, &grants);
+  }
+  bool ok = pe_buf_ok(&what) && pe_buf_ok(&grants);
+  if (ok) {
+    found(k, k->no_dump || k->nrefused || !k->info.mariadb, PE_ESOURCE_GRANT, "%s may not %s",
+          k->account, pe_buf_cstr(&what));
+    mend(k, "%s", pe_buf_cstr(&grants));
+  }
+  pe_buf_close(&what);
+  pe_buf_close(&grants);
+  return ok ? 0 : pe_err_set(k->err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
 }
 
 /* MariaDB's compressed columns are compressed in the log too. */
@@ -397,14 +476,9 @@ static void check_compressed(struct checking *k, const struct pe_table *t) {
 }
 
 static int check_table(struct checking *k, const char *table) {
-  bool readable;
-  int rc = check_readable(k, table, &readable);
-  if (rc || !readable) {
-    return rc;
-  }
   struct pe_table *t;
   struct pe_err e = PE_ERR_INIT;
-  rc = pe_source_load_table(k->m, k->db, table, &t, &e);
+  int rc = pe_source_load_table(k->m, k->db, table, &t, &e);
   if (!rc) {
     check_compressed(k, t);
     pe_table_unref(t);
@@ -425,48 +499,217 @@ static int check_table(struct checking *k, const char *table) {
   return pe_err_set(k->err, e.code, e.cls, "%s", e.text);
 }
 
-static int take_cascade(void *arg, unsigned ncols, char **cells, unsigned long *lengths) {
-  struct checking *k = arg;
-  (void)ncols;
-  (void)lengths;
-  bool captured = false;
-  for (unsigned i = 0; i < k->ntables; i++) {
-    captured = captured || strcasecmp(k->tables[i], cells[0]) == 0;
+/* A piece of SHOW CREATE TABLE; quoted ones with their quotes. */
+struct token {
+  const char *at;
+  size_t len;
+};
+
+struct ddl {
+  const char *p, *end;
+};
+
+static bool in_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         c == '$' || (unsigned char)c >= 0x80;
+}
+
+/* False at the end. Names and texts may hold anything, so whatever looks like a clause in them must
+ * not be taken for one. */
+static bool next_token(struct ddl *d, struct token *t) {
+  while (d->p < d->end && (*d->p == ' ' || *d->p == '\n' || *d->p == '\r' || *d->p == '\t')) {
+    d->p++;
   }
-  if (!captured) {
-    return 0;
+  t->at = d->p;
+  if (d->p == d->end) {
+    return false;
+  }
+  char first = *d->p++;
+  if (first == '`' || first == '\'' || first == '"') {
+    while (d->p < d->end) {
+      char c = *d->p++;
+      if (c == '\\' && first != '`' && d->p < d->end) {
+        d->p++;
+      } else if (c == first && (d->p == d->end || *d->p != first)) {
+        break;
+      } else if (c == first) {
+        d->p++;
+      }
+    }
+  } else if (in_word(first)) {
+    while (d->p < d->end && in_word(*d->p)) {
+      d->p++;
+    }
+  }
+  t->len = (size_t)(d->p - t->at);
+  return true;
+}
+
+static bool is_word(const struct token *t, const char *word) {
+  return t->len == strlen(word) && strncasecmp(t->at, word, t->len) == 0;
+}
+
+/* The next definition between the outer parentheses, without what is in parentheses of its own;
+ * further tokens than max are left out. False when there is none. */
+static bool next_item(struct ddl *d, struct token *item, unsigned max, unsigned *n) {
+  unsigned depth = 1;
+  struct token t;
+  *n = 0;
+  while (next_token(d, &t)) {
+    char c = t.len == 1 ? *t.at : 0;
+    if (c == '(') {
+      depth++;
+    } else if (c == ')' && --depth == 0) {
+      d->p = d->end;
+      return *n > 0;
+    } else if (c == ',' && depth == 1) {
+      return true;
+    } else if (c != ')' && depth == 1 && *n < max) {
+      item[(*n)++] = t;
+    }
+  }
+  return false;
+}
+
+static void put_name(struct pe_buf *out, const struct token *t) {
+  if (*t->at != '`' || t->len < 2) {
+    pe_buf_put(out, t->at, t->len);
+    return;
+  }
+  for (size_t i = 1; i + 1 < t->len; i++) {
+    pe_buf_put(out, t->at + i, 1);
+    i += t->at[i] == '`'; /* doubled */
+  }
+}
+
+/* "SET NULL" of ... ON DELETE SET NULL; NULL for what changes no row. */
+static const char *action_of(const struct token *item, unsigned n, const char *event) {
+  for (unsigned i = 0; i + 2 < n; i++) {
+    if (is_word(&item[i], "ON") && is_word(&item[i + 1], event)) {
+      if (is_word(&item[i + 2], "CASCADE")) {
+        return "CASCADE";
+      }
+      if (i + 3 < n && is_word(&item[i + 2], "SET")) {
+        return is_word(&item[i + 3], "NULL") ? "SET NULL" : "SET DEFAULT";
+      }
+    }
+  }
+  return NULL;
+}
+
+/* CONSTRAINT name FOREIGN KEY (...) REFERENCES [db.]parent (...) [ON DELETE x] [ON UPDATE x] */
+static void check_key(struct checking *k, const char *table, const struct token *item, unsigned n) {
+  if (n < 6 || !is_word(&item[0], "CONSTRAINT") || !is_word(&item[2], "FOREIGN") ||
+      !is_word(&item[3], "KEY") || !is_word(&item[4], "REFERENCES")) {
+    return;
+  }
+  const char *on_delete = action_of(item + 5, n - 5, "DELETE");
+  const char *on_update = action_of(item + 5, n - 5, "UPDATE");
+  if (!on_delete && !on_update) {
+    return;
+  }
+  struct pe_buf name, parent;
+  pe_buf_init(&name);
+  pe_buf_init(&parent);
+  put_name(&name, &item[1]);
+  put_name(&parent, &item[5]);
+  if (n > 7 && is_word(&item[6], ".")) {
+    pe_buf_puts(&parent, ".");
+    put_name(&parent, &item[7]);
   }
   found(k, false, PE_ESOURCE_SCHEMA,
-        "foreign key %s of table %s (ON DELETE %s, ON UPDATE %s): this server does not write the "
-        "rows of %s that it changes by itself to the binlog, so nobody reading it can see them",
-        cells[1], cells[0], cells[3], cells[4], cells[0]);
+        "foreign key %s of table %s (%s%s%s%s%s): this server does not write the rows of %s that "
+        "it changes by itself to the binlog, so nobody reading it can see them",
+        pe_buf_cstr(&name), table, on_delete ? "ON DELETE " : "", on_delete ? on_delete : "",
+        on_delete && on_update ? ", " : "", on_update ? "ON UPDATE " : "",
+        on_update ? on_update : "", table);
   mend(k,
        "schedule a resync of %s, or let the application (or a trigger on %s) change those rows "
        "and make the key RESTRICT",
-       cells[0], cells[2]);
-  return 0;
+       table, pe_buf_cstr(&parent));
+  pe_buf_close(&name);
+  pe_buf_close(&parent);
 }
 
+struct create_walk {
+  struct checking *k;
+  const char *table;
+};
+
+static int take_create(void *arg, unsigned ncols, char **cells, unsigned long *lengths) {
+  struct create_walk *w = arg;
+  if (ncols < 2 || !cells[1]) {
+    return 1;
+  }
+  struct ddl d = {cells[1], cells[1] + lengths[1]};
+  struct token t, item[ITEM_TOKENS_MAX];
+  bool more = true;
+  unsigned n;
+  while ((more = next_token(&d, &t)) && !(t.len == 1 && *t.at == '(')) {
+  }
+  while (more && next_item(&d, item, ITEM_TOKENS_MAX, &n)) {
+    check_key(w->k, w->table, item, n);
+  }
+  return 1;
+}
+
+static int check_cascades_of(struct checking *k, const char *table) {
+  struct pe_buf sql;
+  pe_buf_init(&sql);
+  pe_buf_puts(&sql, "SHOW CREATE TABLE ");
+  pe_buf_put_ident(&sql, k->db);
+  pe_buf_puts(&sql, ".");
+  pe_buf_put_ident(&sql, table);
+  struct pe_err e = PE_ERR_INIT;
+  struct create_walk w = {k, table};
+  int rc = pe_buf_ok(&sql) ? pe_source_query(k->m, pe_buf_cstr(&sql), take_create, &w, &e)
+                           : pe_err_set(&e, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
+  pe_buf_close(&sql);
+  if (rc == PE_ESOURCE_GRANT) { /* SELECT on each column reads the rows, but does not show this */
+    found(k, false, rc, "%s may not see the foreign keys of table %s.%s", k->account, k->db, table);
+    mend(k, "GRANT SELECT ON `%s`.`%s` TO %s", k->db, table, k->account);
+    return 0;
+  }
+  return rc ? pe_err_set(k->err, e.code, e.cls, "%s", e.text) : 0;
+}
+
+/* By SHOW CREATE TABLE, because MariaDB shows an account that may only SELECT nothing in
+ * information_schema.REFERENTIAL_CONSTRAINTS. */
 static int check_cascades(struct checking *k) {
   char native[16] = "";
+  int rc = 0;
   if (!k->info.mariadb && k->info.version >= FOREIGN_KEYS_LOGGED_FROM) {
-    int rc = pe_source_variable(k->m, "innodb_native_foreign_keys", native, sizeof(native), k->err);
+    rc = pe_source_variable(k->m, "innodb_native_foreign_keys", native, sizeof(native), k->err);
     if (rc < 0 || strcmp(native, "ON") != 0) {
       return rc < 0 ? rc : 0;
     }
+    rc = 0;
   }
-  struct pe_buf sql;
-  pe_buf_init(&sql);
-  pe_buf_puts(&sql,
-              "SELECT TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME, DELETE_RULE, UPDATE_RULE "
-              "FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE (DELETE_RULE IN ('CASCADE', "
-              "'SET NULL', 'SET DEFAULT') OR UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET "
-              "DEFAULT')) AND CONSTRAINT_SCHEMA = ");
-  pe_buf_put_sql(&sql, k->db, strlen(k->db));
-  pe_buf_puts(&sql, " ORDER BY 1, 2");
-  int rc = pe_buf_ok(&sql) ? pe_source_query(k->m, pe_buf_cstr(&sql), take_cascade, k, k->err)
-                           : pe_err_set(k->err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
-  pe_buf_close(&sql);
+  for (unsigned i = 0; !rc && i < k->ntables; i++) {
+    rc = k->access[i] == READABLE ? check_cascades_of(k, k->tables[i]) : 0;
+  }
+  return rc;
+}
+
+static int check_tables(struct checking *k) {
+  int rc = 0;
+  k->access = calloc(k->ntables + 1, sizeof(*k->access));
+  if (!k->access) {
+    return pe_err_set(k->err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
+  }
+  for (unsigned i = 0; !rc && i < k->ntables; i++) {
+    rc = check_readable(k, i);
+  }
+  if (!rc) {
+    rc = report_grants(k);
+  }
+  for (unsigned i = 0; !rc && i < k->ntables; i++) {
+    rc = k->access[i] == READABLE ? check_table(k, k->tables[i]) : 0;
+  }
+  if (!rc) {
+    rc = check_cascades(k);
+  }
+  free(k->access);
   return rc;
 }
 
@@ -494,11 +737,8 @@ int pe_source_check(MYSQL *m, const struct pe_source_opts *o, const char *db,
     check_server_id(&k);
     rc = check_replica(&k);
   }
-  for (unsigned i = 0; !rc && i < ntables; i++) {
-    rc = check_table(&k, tables[i]);
-  }
   if (!rc) {
-    rc = check_cascades(&k);
+    rc = check_tables(&k);
   }
   if (rc) {
     return pe_err_wrap(k.err, "check the source");

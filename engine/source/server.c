@@ -133,7 +133,7 @@ static int connect_error(MYSQL *m, const struct pe_source_opts *o, struct pe_err
     case ER_DBACCESS_DENIED_ERROR:
       return pe_err_set(err, PE_ESOURCE_AUTH, PE_CLASS_FATAL,
                         "MySQL at %s: user '%s' may not use database '%s': GRANT SELECT ON "
-                        "`%s`.* TO that account",
+                        "`%s`.* and REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO that account",
                         where, o->user, o->database, o->database);
     case ER_BAD_DB_ERROR:
       return pe_err_set(err, PE_ESOURCE_SCHEMA, PE_CLASS_FATAL,
@@ -455,8 +455,8 @@ static int position_refused(MYSQL *m, struct pe_err *err) {
   char account[256];
   pe_source_account(m, account, sizeof(account));
   return pe_err_set(err, PE_ESOURCE_GRANT, PE_CLASS_FATAL,
-                    "asking where the binlog ends was refused: GRANT REPLICATION CLIENT ON *.* "
-                    "TO %s",
+                    "asking where the binlog ends was refused: GRANT REPLICATION SLAVE, "
+                    "REPLICATION CLIENT ON *.* TO %s",
                     account);
 }
 

@@ -1,5 +1,6 @@
 /* mysql:// URLs. Pure. Fails with PE_ECONFIG; a message names the part that is wrong, never what
- * stands in it, because the password is somewhere in the text. */
+ * stands in it, because the password is somewhere in the text. Where the URL stands is for the
+ * caller to say. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,8 @@ enum { PORT_DEFAULT = 3306, PORT_MAX = 65535, OPTION_MAX = 512 };
 
 static int bad(struct pe_err *err, const char *what) {
   return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL,
-                    "source url: %s; it reads mysql://user:password@host:port/database, with "
-                    "special characters written as %%XX",
+                    "%s; a URL reads mysql://user:password@host:port/database, with special "
+                    "characters written as %%XX",
                     what);
 }
 
@@ -139,7 +140,7 @@ static int set_option(const char *key, const char *value, struct pe_source_opts 
   }
   const char *nearest = pe_str_nearest(key, known, sizeof(known) / sizeof(known[0]));
   return pe_err_set(err, PE_ECONFIG, PE_CLASS_FATAL,
-                    "source url: unknown option behind the '?'%s%s%s; known are tls, ca, socket "
+                    "unknown option behind the '?'%s%s%s; known are tls, ca, socket "
                     "and compress",
                     nearest ? " (did you mean " : "", nearest ? nearest : "", nearest ? "?)" : "");
 }
