@@ -147,7 +147,7 @@ static bool whole(const struct pe_buf *b) {
   return r.type == 'E';
 }
 
-static int send(struct pe_engine *e, const struct record *r, struct pe_err *err) {
+static int send_again(struct pe_engine *e, const struct record *r, struct pe_err *err) {
   char sql[16384], settings[200];
   int rc = 0;
   snprintf(sql, sizeof(sql), "%.*s", (int)r->field[0].len, r->field[0].p);
@@ -190,7 +190,7 @@ static int play(struct pe_engine *e, const struct pe_buf *b, struct pe_err *err)
   size_t at = sizeof(MAGIC);
   while (!rc && next_record(b, &at, &r) && r.type != 'E')
     if (r.type == 'B' || r.type == 'D')
-      rc = send(e, &r, err);
+      rc = send_again(e, &r, err);
   if (!rc)
     rc = pe_state_begin(e->state, err);
   at = sizeof(MAGIC);
