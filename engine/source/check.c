@@ -404,24 +404,30 @@ static void list_refused(struct checking *k, struct pe_buf *out) {
   }
 }
 
+static void put_select(struct checking *k, struct pe_buf *out, const char *table) {
+  pe_buf_puts(out, out->len ? "; GRANT SELECT ON " : "GRANT SELECT ON ");
+  pe_buf_put_ident(out, k->db);
+  pe_buf_puts(out, ".");
+  if (table) {
+    pe_buf_put_ident(out, table);
+  } else {
+    pe_buf_puts(out, "*");
+  }
+  pe_buf_printf(out, " TO %s", k->account);
+}
+
 /* One for each table, as no more than needed is asked for; one for the database where that would
  * be too long to print. */
 static void list_selects(struct checking *k, struct pe_buf *out) {
   size_t begin = out->len;
   for (unsigned i = 0; i < k->ntables; i++) {
     if (k->access[i] == REFUSED) {
-      pe_buf_puts(out, out->len ? "; GRANT SELECT ON " : "GRANT SELECT ON ");
-      pe_buf_put_ident(out, k->db);
-      pe_buf_puts(out, ".");
-      pe_buf_put_ident(out, k->tables[i]);
-      pe_buf_printf(out, " TO %s", k->account);
+      put_select(k, out, k->tables[i]);
     }
   }
   if (out->len > GRANTS_NAMED_BYTES_MAX) {
     out->len = begin;
-    pe_buf_puts(out, out->len ? "; GRANT SELECT ON " : "GRANT SELECT ON ");
-    pe_buf_put_ident(out, k->db);
-    pe_buf_printf(out, ".* TO %s", k->account);
+    put_select(k, out, NULL);
   }
 }
 
@@ -437,7 +443,7 @@ static int report_grants(struct checking *k) {
     pe_buf_puts(&what, "read the binlog");
   }
   if (k->no_end) {
-    pe_buf_printf(&what, "%sask where the binlog ends", what.len ? ", nor " : "");
+    pe_buf_puts(&what, what.len ? ", nor ask where it ends" : "ask where the binlog ends");
   }
   if (k->no_dump || k->no_end) {
     pe_buf_printf(&grants, "GRANT %s%s%s ON *.* TO %s", k->no_dump ? "REPLICATION SLAVE" : "",
@@ -664,12 +670,14 @@ static int check_cascades_of(struct checking *k, const char *table) {
   struct create_walk w = {k, table};
   int rc = pe_buf_ok(&sql) ? pe_source_query(k->m, pe_buf_cstr(&sql), take_create, &w, &e)
                            : pe_err_set(&e, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
-  pe_buf_close(&sql);
   if (rc == PE_ESOURCE_GRANT) { /* SELECT on each column reads the rows, but does not show this */
     found(k, false, rc, "%s may not see the foreign keys of table %s.%s", k->account, k->db, table);
-    mend(k, "GRANT SELECT ON `%s`.`%s` TO %s", k->db, table, k->account);
-    return 0;
+    pe_buf_clear(&sql);
+    put_select(k, &sql, table);
+    mend(k, "%s", pe_buf_ok(&sql) ? pe_buf_cstr(&sql) : "GRANT SELECT ON the table");
+    rc = 0;
   }
+  pe_buf_close(&sql);
   return rc ? pe_err_set(k->err, e.code, e.cls, "%s", e.text) : 0;
 }
 

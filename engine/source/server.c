@@ -132,8 +132,8 @@ static int connect_error(MYSQL *m, const struct pe_source_opts *o, struct pe_err
                         where, o->user, o->password[0] ? "a" : "no");
     case ER_DBACCESS_DENIED_ERROR:
       return pe_err_set(err, PE_ESOURCE_AUTH, PE_CLASS_FATAL,
-                        "MySQL at %s: user '%s' may not use database '%s': GRANT SELECT ON "
-                        "`%s`.* and REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO that account",
+                        "MySQL at %s: user '%s' may not use database '%s'; it needs GRANT SELECT "
+                        "ON `%s`.* and GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.*",
                         where, o->user, o->database, o->database);
     case ER_BAD_DB_ERROR:
       return pe_err_set(err, PE_ESOURCE_SCHEMA, PE_CLASS_FATAL,
