@@ -55,10 +55,10 @@ struct pe_config {
   unsigned flush_ms;   /* 200 */
   uint32_t block_rows; /* 65,536 */
   /* queue */
-  uint32_t queue_rows; /* 65,536 */
-  size_t queue_bytes;  /* 16 MiB */
+  uint32_t queue_rows; /* 32,768 */
+  size_t queue_bytes;  /* 8 MiB */
   uint32_t batch_rows; /* 8192 */
-  size_t batch_bytes;  /* 4 MiB */
+  size_t batch_bytes;  /* 2 MiB */
   /* snapshot */
   unsigned snapshot_workers; /* 2 */
   uint32_t chunk_rows;       /* 50,000 */

@@ -105,7 +105,7 @@ local pipeline = {
     doc = "The folder of the state store (`<name>.db`) and of the control socket (`<name>.sock`), relative to the project root." },
   { key = "epoch", type = "group", doc = "An epoch is what is delivered and checkpointed as one; it is closed by whichever bound is reached first.", fields = {
     { key = "rows", type = "int", min = 1000, max = 10000000, default = 131072, doc = "Rows." },
-    { key = "bytes", type = "size", min = MiB, max = 1012 * MiB, default = 24 * MiB, doc = "Encoded bytes." },
+    { key = "bytes", type = "size", min = MiB, max = 1024 * MiB, default = 12 * MiB, doc = "Encoded bytes." },
     { key = "flush_ms", type = "duration", min = 1, max = 600000, default = 200, was = "poll.interval.ms, linger.ms",
       doc = "Age. It grows by itself while ClickHouse has too many parts." },
     { key = "block_rows", type = "int", min = 100, max = 1000000, default = 65536, doc = "Rows of one INSERT." },

@@ -1,12 +1,14 @@
 /* pe_bench: the engine's stages alone, over a real binlog, for tests/bench.
  *
  *   pe_bench raw|decode|transform|encode  PIPELINE FILE POS ROWS
- *   pe_bench blocks  PIPELINE FILE POS ROWS OUTDIR     the rows as ready-made Native blocks, one file each
- *   pe_bench insert  URL SQL DIR CONNECTIONS            a bare client: posts those files, nothing else
- *   pe_bench latency PIPELINE URL COUNT_SQL RATE SECONDS  single-row transactions at RATE; when is each of them counted?
+ *   pe_bench blocks  PIPELINE FILE POS ROWS OUTDIR     the rows as ready-made Native blocks, one
+ * file each pe_bench insert  URL SQL DIR CONNECTIONS            a bare client: posts those files,
+ * nothing else pe_bench latency PIPELINE URL COUNT_SQL RATE SECONDS  single-row transactions at
+ * RATE; when is each of them counted?
  *
- * Prints one line of JSON: rows, seconds, cpu_s (this process), rss_mb, allocations (calls of malloc and its kin while rows
- * moved). raw reads the same log from the server and looks at nothing.
+ * Prints one line of JSON: rows, seconds, cpu_s (this process), rss_mb, allocations (calls of
+ * malloc and its kin while rows moved). raw reads the same log from the server and looks at
+ * nothing.
  */
 #include <curl/curl.h>
 #include <dirent.h>
@@ -71,7 +73,8 @@ static struct mark mark_now(void) {
 static void report(const char *name, uint64_t rows, uint64_t bytes, struct mark from) {
   struct mark to = mark_now();
   double s = (double)(to.us - from.us) / 1e6;
-  printf("{\"name\":\"%s\",\"rows\":%" PRIu64 ",\"seconds\":%.3f,\"rows_per_s\":%.0f,"
+  printf("{\"name\":\"%s\",\"rows\":%" PRIu64
+         ",\"seconds\":%.3f,\"rows_per_s\":%.0f,"
          "\"cpu_s_per_mrow\":%.3f,\"mb_per_s\":%.1f,\"rss_mb\":%.1f,\"allocations\":%" PRIu64 "}\n",
          name, rows, s, (double)rows / s, (to.cpu - from.cpu) * 1e6 / (double)rows,
          (double)bytes / 1e6 / s, rss_mb(), to.allocs - from.allocs);
@@ -386,9 +389,10 @@ static void run_latency(struct pe_config *cfg, const char *url, const char *sql,
     int64_t due = t0 + (int64_t)((double)i * 1e6 / rate), now = pe_clock_us();
     if (due > now + 1000)
       pe_sleep_ms((unsigned)((due - now) / 1000));
-    if (mysql_query(m, "INSERT INTO epoch_data (end_user_id,data_type_id,data_source_id,start_ts,"
-                       "created_at,long_value,trustworthiness_id) VALUES "
-                       "(1,3001,1,NOW(3),NOW(3),60,1)")) {
+    if (mysql_query(m,
+                    "INSERT INTO epoch_data (end_user_id,data_type_id,data_source_id,start_ts,"
+                    "created_at,long_value,trustworthiness_id) VALUES "
+                    "(1,3001,1,NOW(3),NOW(3),60,1)")) {
       fprintf(stderr, "pe_bench: %s\n", mysql_error(m));
       exit(1);
     }

@@ -107,13 +107,13 @@ static void test_defaults(void **state) {
   assert_true(c->tables[2].snapshot);
   assert_int_equal(c->tables[2].ndictionaries, 1);
   assert_int_equal(c->epoch_rows, 131072);
-  assert_int_equal(c->epoch_bytes, 24u << 20);
+  assert_int_equal(c->epoch_bytes, 12u << 20);
   assert_int_equal(c->flush_ms, 200);
   assert_int_equal(c->block_rows, 65536);
-  assert_int_equal(c->queue_rows, 65536);
-  assert_int_equal(c->queue_bytes, 16u << 20);
+  assert_int_equal(c->queue_rows, 32768);
+  assert_int_equal(c->queue_bytes, 8u << 20);
   assert_int_equal(c->batch_rows, 8192);
-  assert_int_equal(c->batch_bytes, 4u << 20);
+  assert_int_equal(c->batch_bytes, 2u << 20);
   assert_int_equal(c->snapshot_workers, 2);
   assert_int_equal(c->chunk_rows, 50000);
   assert_string_equal(c->admin_listen, "127.0.0.1:9464");

@@ -492,7 +492,7 @@ static void the_table_for_a_source_takes_its_rows(void **state) {
   (void)state;
   need_server();
   struct fx_column cols[PE_C_COUNT * 2 + 1];
-  char names[PE_C_COUNT * 2][8];
+  char names[PE_C_COUNT * 2][16];
   uint32_t n = 0;
   for (int k = 0; k < 2 * PE_C_COUNT; k++, n++) {
     enum pe_ctype ct = (enum pe_ctype)(k % PE_C_COUNT);
