@@ -248,18 +248,22 @@ static void note_lag(struct pe_epoch *ep, uint32_t table, int64_t ts_us, uint32_
   ep->lags[ep->nlags++] = (struct pe_elag){.ts_us = ts_us, .table = table, .count = count};
 }
 
-/* An INSERT that the snapshot may have read as well, when a lookup said something else: what was
- * written under another value has to go away. So it is run as an update of the row by itself:
- * T(before) names every key it can stand under. */
+/* ---- the overlap of snapshot and stream ----
+ * Up to the place where the snapshot was complete, an image that the stream brings may have been
+ * read by the snapshot as well, at a moment when a lookup said something else: then it stands in
+ * the target under another key. So the after images of that time are run once more as updates of
+ * themselves, and of that only the tombstones are taken: T(before) names every key that the image
+ * can stand under. */
 static bool overlapping(const struct pe_engine *e, const struct pe_segment *seg, uint32_t from,
                         const struct pe_etable *t) {
-  return seg->op == PE_OP_INSERT && t->cfg->transform &&
+  return (seg->op == PE_OP_INSERT || seg->op == PE_OP_UPDATE) && t->cfg->transform &&
          seg->meta[from].version <= e->overlap_until && pe_lookups_count(e->lookups);
 }
 
-static int overlap_segment(struct pe_engine *e, const struct pe_segment *seg, uint32_t from,
-                           uint32_t n, struct pe_segment *out, struct pe_err *err) {
+static int overlap_copy(struct pe_engine *e, const struct pe_segment *seg, uint32_t from,
+                        uint32_t n, struct pe_segment *out, struct pe_err *err) {
   size_t row = seg->table->row_bytes;
+  uint32_t per = seg->op == PE_OP_UPDATE ? 2 : 1;
   free(e->overlap_rows);
   free(e->overlap_meta);
   e->overlap_rows = malloc(2 * n * row);
@@ -267,8 +271,9 @@ static int overlap_segment(struct pe_engine *e, const struct pe_segment *seg, ui
   if (!e->overlap_rows || !e->overlap_meta)
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory for a run");
   for (uint32_t i = 0; i < 2 * n; i++) {
-    memcpy(e->overlap_rows + i * row, seg->rows + (from + i / 2) * row, row);
-    e->overlap_meta[i] = seg->meta[from + i / 2];
+    size_t image = (size_t)(from + i / 2) * per + per - 1;
+    memcpy(e->overlap_rows + i * row, seg->rows + image * row, row);
+    e->overlap_meta[i] = seg->meta[image];
   }
   *out = (struct pe_segment){.table = seg->table,
                              .op = PE_OP_UPDATE,
@@ -277,6 +282,23 @@ static int overlap_segment(struct pe_engine *e, const struct pe_segment *seg, ui
                              .rows = e->overlap_rows,
                              .meta = e->overlap_meta};
   return 0;
+}
+
+static int overlap_run(struct pe_engine *e, struct pe_segment *seg, struct pe_err *err) {
+  struct pe_outputs *o = &e->outs;
+  const struct pe_run_hooks none = {0};
+  pe_outputs_clear(o);
+  int rc = pe_script_run(e->script, seg, 0, seg->nimages / 2, &none, o, err);
+  size_t keep = 0;
+  for (size_t i = 0; i < o->nouts; i++)
+    if (o->outs[i].deleted)
+      o->outs[keep++] = o->outs[i];
+  o->nouts = keep;
+  o->ndead = 0;
+  o->changes_in = o->changes_out = o->changes_filtered = o->changes_dlq = 0;
+  if (!rc && keep)
+    rc = pe_epoch_add(e, e->building, o, pe_engine_table(e, seg->table), false, 0, err);
+  return rc;
 }
 
 /* Runs changes [from, from+n) of a segment into the epoch being built. */
@@ -288,12 +310,11 @@ static int run_changes(struct pe_engine *e, struct pe_segment *seg, uint32_t fro
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory for a lookup on %s", t->full);
   if (t->cfg->transform)
     pe_recent_add(e, seg, from, n);
-  if (!snapshot && overlapping(e, seg, from, t)) {
-    int rc = overlap_segment(e, seg, from, n, &both, err);
+  bool overlap = !snapshot && overlapping(e, seg, from, t);
+  if (overlap) {
+    int rc = overlap_copy(e, seg, from, n, &both, err);
     if (rc)
       return rc;
-    seg = &both;
-    from = 0;
   }
   uint32_t per = seg->op == PE_OP_UPDATE ? 2 : 1;
   size_t bytes = (size_t)n * per * seg->table->row_bytes;
@@ -342,6 +363,11 @@ static int run_changes(struct pe_engine *e, struct pe_segment *seg, uint32_t fro
     if (rc)
       return rc;
     done += stand;
+  }
+  if (overlap) {
+    int rc = overlap_run(e, &both, err);
+    if (rc)
+      return rc;
   }
   if (snapshot)
     e->building->counts[seg->table->id].snapshot_rows += n;
