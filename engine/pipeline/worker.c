@@ -290,9 +290,13 @@ static int overlap_run(struct pe_engine *e, struct pe_segment *seg, struct pe_er
   pe_outputs_clear(o);
   int rc = pe_script_run(e->script, seg, 0, seg->nimages / 2, &none, o, err);
   size_t keep = 0;
-  for (size_t i = 0; i < o->nouts; i++)
-    if (o->outs[i].deleted)
+  for (size_t i = 0; i < o->nouts; i++) {
+    const struct pe_edest *d = (const struct pe_edest *)o->outs[i].dest;
+    uint32_t bad;
+    const char *why;
+    if (o->outs[i].deleted && !pe_plan_check(d->plan, &o->outs[i], 1, &bad, &why))
       o->outs[keep++] = o->outs[i];
+  }
   o->nouts = keep;
   o->ndead = 0;
   o->changes_in = o->changes_out = o->changes_filtered = o->changes_dlq = 0;
