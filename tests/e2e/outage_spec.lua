@@ -47,7 +47,7 @@ describe("ClickHouse away", function()
   end)
 
   it("a remote one that is away for a while: retried with back-off, /ready says why, then all is there", function()
-    local port = e2e.port + 34
+    local port = e2e.next_port()
     local s = e2e.clickhouse_server("remote-ch", port)
     finally(function() s.kill() end)
     local p = project("mariadb", { clickhouse_url = s.url, clickhouse_http = s.url, schema = false, tables = "t = { target = 'remote_t' }," })

@@ -71,7 +71,7 @@ describe("TLS to the target", function()
   it("fails for a certificate of an unknown authority, and says that it is the certificate", function()
     local d = e2e.dir .. "/tls-target"
     proc.sh(("mkdir -p %s && cd %s && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>openssl.log"):format(d, d))
-    local port = e2e.port + 34
+    local port = e2e.next_port()
     local pid = proc.spawn { "openssl", "s_server", "-accept", "127.0.0.1:" .. port, "-cert", d .. "/cert.pem", "-key", d .. "/key.pem", "-www",
       out = d .. "/server.log" }
     finally(function() proc.kill(pid, proc.KILL) end)

@@ -25,12 +25,20 @@ local Server = {}
 Server.__index = Server
 local servers = {}
 
--- Ports from e2e.port + 2 on, counted in a file.
+-- A port that nobody listens on, from e2e.port + 2 on, round and round: spec files share the counter
+-- through a file, and what is left over from the test before has time to go.
+local PORTS = 33
 function e2e.next_port()
   local file = e2e.dir .. "/ports"
-  local port = tonumber(proc.read(file) or e2e.port + 1) + 1
-  proc.write(file, tostring(port))
-  return port
+  local n = tonumber(proc.read(file) or 1)
+  for _ = 1, PORTS do
+    n = n % PORTS + 1
+    if proc.port_free(e2e.port + 1 + n) then
+      proc.write(file, tostring(n))
+      return e2e.port + 1 + n
+    end
+  end
+  error("no free port from " .. e2e.port .. " on")
 end
 
 -- A database server, started on first use. `variant` and options: one of its own with other settings.
@@ -96,9 +104,8 @@ function e2e.project(server, o)
   proc.sh("rm -rf " .. proc.quote(o.dir))
   o.name = o.name or "p" .. count
   o.mysql_url = o.mysql_url or server:url(o.database)
-  -- Ports go round, so that nothing left over from the test before can answer.
-  o.http_port = o.http_port or e2e.port + 8 + (count * 2) % 24
-  o.admin_port = o.admin_port or e2e.port + 9 + (count * 2) % 24
+  o.http_port = o.http_port or e2e.next_port()
+  o.admin_port = o.admin_port or e2e.next_port()
   local p = engine.project(o)
   p.db, p.server = db, server
   projects[#projects + 1] = p

@@ -24,6 +24,10 @@ pid_t getpid(void);
 void _exit(int status);
 char *getcwd(char *buf, size_t n);
 int pipe(int fds[2]);
+struct pe_sockaddr_in { uint16_t family; uint8_t port[2]; uint8_t addr[4]; char zero[8]; };
+int socket(int domain, int type, int protocol);
+int bind(int fd, const void *addr, unsigned len);
+int setsockopt(int fd, int level, int name, const void *value, unsigned len);
 ]]
 local C = ffi.C
 
@@ -162,6 +166,19 @@ function proc.write(path, text)
   local f = assert(io.open(path, "wb"))
   f:write(text)
   f:close()
+end
+
+-- Can a server listen on this port of 127.0.0.1?
+function proc.port_free(port)
+  local a = ffi.new "struct pe_sockaddr_in"
+  a.family = 2
+  a.port[0], a.port[1] = math.floor(port / 256), port % 256
+  a.addr[0], a.addr[3] = 127, 1
+  local fd = C.socket(2, 1, 0)
+  C.setsockopt(fd, 1, 2, ffi.new("int[1]", 1), 4) -- SO_REUSEADDR, as servers do
+  local free = C.bind(fd, a, ffi.sizeof(a)) == 0
+  C.close(fd)
+  return free
 end
 
 -- For a word in a shell command.
