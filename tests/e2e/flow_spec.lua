@@ -122,8 +122,9 @@ for _, family in ipairs(e2e.families) do
     it("passes a large transaction, and everything around it, in order", function()
       local p = project()
       e2e.run(p)
-      local d = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
-      p.db:exec(("INSERT INTO orders SELECT 1000 + a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d, a.d, '2026-01-01' + INTERVAL b.d MONTH, a.d + 0.5, NULL FROM %s a, %s b, %s c, %s e, %s f"):format(d, d, d, d, d))
+      local d = e2e.DIGITS
+      p.db:exec(([[INSERT INTO orders SELECT 1000 + a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d, a.d,
+        '2026-01-01' + INTERVAL b.d MONTH, a.d + 0.5, NULL FROM %s a, %s b, %s c, %s e, %s f]]):format(d, d, d, d, d))
       p.db:exec "UPDATE orders SET customer = customer + 1, total = total * 2 WHERE id >= 1000; DELETE FROM orders WHERE id % 3 = 0"
       e2e.expect_equal(p, "orders", nil, 60)
     end)

@@ -4,7 +4,7 @@ local e2e = require "support.e2e"
 local proc = e2e.proc
 
 local CREATE = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT NULL, s VARCHAR(200) NULL); INSERT INTO t (v) VALUES (1), (2), (3), (4), (5)"
-local DIGITS = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
+local DIGITS = e2e.DIGITS
 
 local function project(family, o)
   o = o or {}

@@ -32,10 +32,12 @@ for _, family in ipairs(e2e.families) do
 
     it("is nowhere in clear", function()
       local server = e2e.server(family)
-      server.db:exec(("CREATE USER IF NOT EXISTS 'canary'@'127.0.0.1' IDENTIFIED BY '%sPassword'; GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'canary'@'127.0.0.1'"):format(CANARY))
+      server.db:exec(("CREATE USER IF NOT EXISTS 'canary'@'127.0.0.1' IDENTIFIED BY '%sPassword'; " ..
+        "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'canary'@'127.0.0.1'"):format(CANARY))
       local p = e2e.project(server, {
         create = ([[CREATE TABLE person (id INT PRIMARY KEY, email VARCHAR(255) NULL, secret VARCHAR(255) NULL, boom INT NOT NULL DEFAULT 0, n TINYINT UNSIGNED NOT NULL DEFAULT 1);
-          INSERT INTO person VALUES (1, '%sMail@host.example', '%sToken', 0, 1), (2, '%sBoom@host.example', '%sTokenBoom', 1, 1), (3, '%sDlq@host.example', '%sTokenDlq', 2, 1), (4, NULL, NULL, 0, 1)]])
+          INSERT INTO person VALUES (1, '%sMail@host.example', '%sToken', 0, 1), (2, '%sBoom@host.example', '%sTokenBoom', 1, 1),
+            (3, '%sDlq@host.example', '%sTokenDlq', 2, 1), (4, NULL, NULL, 0, 1)]])
           :gsub("%%s", CANARY),
         tables = 'person = { transform = "transforms.person", pii = { "email", "secret" } },',
         transforms = { person = TOKENS },
@@ -45,7 +47,8 @@ for _, family in ipairs(e2e.families) do
       p.env.MYSQL_URL = server:url(p.database, "canary", CANARY .. "Password")
       local e = e2e.run(p)
       e2e.expect(p, "SELECT count() FROM person FINAL", 2)
-      p.db:exec(("INSERT INTO person VALUES (11, '%sStreamed@host.example', '%sStreamedToken', 0, 1), (12, '%sStreamedBoom', '%sx', 3, 1), (13, '%sStreamedDlq', NULL, 2, 1)"):gsub("%%s", CANARY))
+      p.db:exec(("INSERT INTO person VALUES (11, '%sStreamed@host.example', '%sStreamedToken', 0, 1), " ..
+        "(12, '%sStreamedBoom', '%sx', 3, 1), (13, '%sStreamedDlq', NULL, 2, 1)"):gsub("%%s", CANARY))
       p.db:exec(("UPDATE person SET email = '%sUpdated@host.example' WHERE id = 1; UPDATE person SET boom = 1 WHERE id = 11; DELETE FROM person WHERE id = 2"):gsub("%%s", CANARY))
       e2e.expect(p, "SELECT count() >= 5 FROM person_dlq", 1)
       e2e.expect(p, "SELECT count() FROM person FINAL", 3)
@@ -75,9 +78,14 @@ for _, family in ipairs(e2e.families) do
 
     it("joins: the same value has the same token in two tables and after a restart", function()
       local p = e2e.project(e2e.server(family), {
-        create = "CREATE TABLE a (id INT PRIMARY KEY, email VARCHAR(99)); CREATE TABLE b (id INT PRIMARY KEY, email VARCHAR(99)); INSERT INTO a VALUES (1, 'x@y.example'), (2, 'X@y.example'); INSERT INTO b VALUES (7, 'x@y.example')",
+        create = [[CREATE TABLE a (id INT PRIMARY KEY, email VARCHAR(99)); CREATE TABLE b (id INT PRIMARY KEY, email VARCHAR(99));
+          INSERT INTO a VALUES (1, 'x@y.example'), (2, 'X@y.example'); INSERT INTO b VALUES (7, 'x@y.example')]],
         tables = 'a = { transform = "transforms.t", pii = { "email" } }, b = { transform = "transforms.t", pii = { "email" } },',
-        transforms = { t = 'local pipe = require "pipe"\nlocal token = pipe.token { key = pipe.secret "PII_KEY" }\nreturn function(row) row.email = token:email(row.email) return row end\n' },
+        transforms = { t = [[
+local pipe = require "pipe"
+local token = pipe.token { key = pipe.secret "PII_KEY" }
+return function(row) row.email = token:email(row.email) return row end
+]] },
       })
       local e = e2e.run(p)
       e2e.expect(p, "SELECT count() FROM b FINAL", 1)

@@ -56,7 +56,8 @@ describe("TLS to the source", function()
 
   it("is encrypted where required", function()
     local server = tls_server()
-    server.db:exec(("CREATE USER IF NOT EXISTS 'tlsonly'@'127.0.0.1' IDENTIFIED BY '%s' REQUIRE SSL; GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'tlsonly'@'127.0.0.1'"):format(e2e.password))
+    server.db:exec(("CREATE USER IF NOT EXISTS 'tlsonly'@'127.0.0.1' IDENTIFIED BY '%s' REQUIRE SSL; " ..
+      "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'tlsonly'@'127.0.0.1'"):format(e2e.password))
     local p = project(server)
     p.env.MYSQL_URL = server:url(p.database, "tlsonly", nil, "?tls=required")
     e2e.run(p)
@@ -70,7 +71,8 @@ describe("TLS to the target", function()
 
   it("fails for a certificate of an unknown authority, and says that it is the certificate", function()
     local d = e2e.dir .. "/tls-target"
-    proc.sh(("mkdir -p %s && cd %s && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>openssl.log"):format(d, d))
+    proc.sh(("mkdir -p %s && cd %s && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 " ..
+      "-addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>openssl.log"):format(d, d))
     local port = e2e.next_port()
     local pid = proc.spawn { "openssl", "s_server", "-accept", "127.0.0.1:" .. port, "-cert", d .. "/cert.pem", "-key", d .. "/key.pem", "-www",
       out = d .. "/server.log" }

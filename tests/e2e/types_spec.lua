@@ -75,7 +75,8 @@ for _, family in ipairs(e2e.families) do
           end
         end
         got = {}
-        for _, r in ipairs(p.ch:query(("SELECT id, ifNull(toString(%s), 'NULL') FROM wide FINAL ORDER BY id SETTINGS output_format_decimal_trailing_zeros = 1"):format((c[3] or "%s"):format(c[1])))) do
+        for _, r in ipairs(p.ch:query(("SELECT id, ifNull(toString(%s), 'NULL') FROM wide FINAL ORDER BY id " ..
+          "SETTINGS output_format_decimal_trailing_zeros = 1"):format((c[3] or "%s"):format(c[1])))) do
           got[#got + 1] = r[1] .. ":" .. r[2]
         end
         for i = 1, #want do

@@ -135,6 +135,10 @@ function e2e.cleanup()
   engines, projects = {}, {}
 end
 
+-- A table expression of the ten digits with one column d, for any server.
+e2e.DIGITS = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 " ..
+  "UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
+
 -- Asks until fn() is true (its value is given back) or the time is over; then fails with what it said last.
 function e2e.eventually(what, fn, seconds)
   local deadline = proc.now() + (seconds or 20)
