@@ -24,7 +24,7 @@
 #include "base/sha256.h"
 #include "pipeline/internal.h"
 
-enum { VERIFY_VERSIONS = 64, TICK_MS = 250, PARTS_EVERY_US = 5 * 1000 * 1000 };
+enum { TICK_MS = 250, PARTS_EVERY_US = 5 * 1000 * 1000 };
 
 /* ---- work items ---- */
 struct work {
@@ -131,8 +131,6 @@ static void make_token(struct pe_engine *e, struct pe_eblock *b) {
   if (!b->epoch->snapshot)
     pe_buf_printf(&token, "%" PRIx64 "-%" PRIx64 "/", b->epoch->from_version, b->epoch->to.version);
   pe_buf_puts(&token, b->token);
-  if (b->salt)
-    pe_buf_printf(&token, "+%u", b->salt);
   if (b->epoch->snapshot) {
     /* A chunk that is read again after a crash can hold other rows, and be cut elsewhere: then it
      * must not pass for the block that is there already. */
@@ -343,6 +341,17 @@ static void block_refused(struct pe_engine *e, struct pe_eblock *b, const struct
   }
 }
 
+static void block_done(struct pe_engine *e, struct pe_eblock *b) {
+  uint32_t rows = pe_block_rows(b->block);
+  uint64_t dead = 0;
+  for (uint32_t i = 0; i < rows; i++)
+    dead += pe_block_deleted(b->block, i);
+  atomic_fetch_add(&b->dest->rows_written, rows - dead);
+  atomic_fetch_add(&b->dest->tombstones_written, dead);
+  atomic_fetch_add(&e->blocks, 1);
+  b->status = PE_BLOCK_DONE;
+}
+
 static void insert_cb(struct pe_ch_insert *req, int code, const struct pe_err *err) {
   struct pe_eblock *b = req->arg;
   struct pe_engine *e = b->epoch->engine;
@@ -352,20 +361,10 @@ static void insert_cb(struct pe_ch_insert *req, int code, const struct pe_err *e
   if (!code) {
     sink_up(e);
     e->retry_ms = 0;
-    if (b->unsure && !b->salt && !b->epoch->snapshot) {
+    if (b->unsure)
       b->status = PE_BLOCK_VERIFY;
-    } else {
-      b->status = PE_BLOCK_DONE;
-      atomic_fetch_add(&e->blocks, 1);
-    }
-    if (b->status == PE_BLOCK_DONE) {
-      uint32_t rows = pe_block_rows(b->block);
-      uint64_t dead = 0;
-      for (uint32_t i = 0; i < rows; i++)
-        dead += pe_block_deleted(b->block, i);
-      atomic_fetch_add(&b->dest->rows_written, rows - dead);
-      atomic_fetch_add(&b->dest->tombstones_written, dead);
-    }
+    else
+      block_done(e, b);
   } else if (err->cls == PE_CLASS_POISON) {
     block_refused(e, b, err);
   } else if (err->cls == PE_CLASS_RETRY) {
@@ -441,52 +440,25 @@ static void dead_send(struct pe_engine *e, struct pe_edead *d) {
   }
 }
 
-/* Are rows of an unsure block there? One part is all or nothing, so any of its versions is an
- * answer. */
 static int verify_work(struct pe_engine *e, void *arg, struct pe_err *err) {
-  struct pe_eblock *b = arg;
-  struct pe_buf sql;
-  pe_buf_init(&sql);
-  pe_buf_puts(&sql, "SELECT count() FROM ");
-  pe_buf_put_ident_ch(&sql, e->db);
-  pe_buf_puts(&sql, ".");
-  pe_buf_put_ident_ch(&sql, b->dest->dest.name);
-  pe_buf_puts(&sql, " WHERE _version IN (");
-  uint32_t rows = pe_block_rows(b->block);
-  uint32_t step = rows / VERIFY_VERSIONS + 1;
-  for (uint32_t i = 0; i < rows; i += step)
-    pe_buf_printf(&sql, "%" PRIu64 ",", pe_block_version(b->block, i));
-  pe_buf_printf(&sql, "%" PRIu64, pe_block_version(b->block, rows - 1));
-  pe_buf_puts(&sql, ")");
-  char text[32] = "";
-  int rc = pe_buf_ok(&sql) ? pe_ch_value(e->ch_work, pe_buf_cstr(&sql), text, sizeof(text), err)
-                           : PE_ENOMEM;
-  pe_buf_close(&sql);
-  if (rc == 1)
-    b->found = strtoull(text, NULL, 10);
-  return rc < 0 ? rc : 0;
+  return pe_verify_block(e, arg, err);
 }
 
 static void verify_done(struct pe_engine *e, void *arg, int code, struct pe_err *err) {
   struct pe_eblock *b = arg;
   if (e->finishing)
     return;
+  if (code && err->cls != PE_CLASS_RETRY) {
+    pe_engine_fail(e, err);
+    return;
+  }
   if (code) {
     b->status = PE_BLOCK_RETRY; /* ask again, by sending again */
     sink_down(e, err);
-  } else if (b->found) {
-    b->unsure = false;
-    b->status = PE_BLOCK_DONE;
-    atomic_fetch_add(&e->dedup_hits, 1);
-    atomic_fetch_add(&e->blocks, 1);
-    atomic_fetch_add(&b->dest->rows_written, pe_block_rows(b->block));
   } else {
-    pe_warn("sink",
-            "%s answered for a block that it lost when it was killed: sending it under a new token",
-            b->dest->dest.name);
-    b->salt++;
-    b->full_token[0] = 0;
-    b->status = PE_BLOCK_RETRY;
+    b->unsure = false;
+    atomic_fetch_add(&e->dedup_hits, 1);
+    block_done(e, b);
   }
   epoch_step(e);
 }

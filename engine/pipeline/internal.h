@@ -100,9 +100,7 @@ struct pe_eblock {
   const struct pe_iov *iov;
   enum { PE_BLOCK_TODO, PE_BLOCK_SENT, PE_BLOCK_RETRY, PE_BLOCK_VERIFY, PE_BLOCK_DONE } status;
   bool unsure; /* a request for it failed without an answer: it may be there */
-  uint64_t found;
   char full_token[65];
-  uint32_t salt; /* > 0: sent anew under another token, for it was proved to be missing */
 };
 
 /* Rows for one DLQ table in an epoch, as JSONEachRow. */
@@ -348,6 +346,11 @@ struct pe_block *pe_block_take(struct pe_engine *e, struct pe_edest *d);
 void pe_block_give(struct pe_engine *e, struct pe_edest *d, struct pe_block *b);
 int pe_table_truncate(struct pe_engine *e, struct pe_etable *t, uint64_t version,
                       struct pe_err *err);
+/* verify.c */
+bool pe_verify_sql(struct pe_engine *e, const struct pe_eblock *b, struct pe_buf *sql);
+int pe_verify_block(struct pe_engine *e, struct pe_eblock *b, struct pe_err *err);
+int pe_rescue(struct pe_engine *e, const char *table, const char *columns, const void *body,
+              size_t n, struct pe_err *err);
 /* spool.c */
 int pe_spool_write(struct pe_engine *e, const struct pe_epoch *ep, struct pe_err *err);
 int pe_spool_replay(struct pe_engine *e, struct pe_err *err);

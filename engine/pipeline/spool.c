@@ -19,8 +19,8 @@
 #include "base/log.h"
 #include "pipeline/internal.h"
 
-enum { FIELDS_MAX = 3, SEND_TRIES_MAX = 60, SEND_WAIT_MS = 500 };
-static const char MAGIC[] = "pipe-engine spool 1\n";
+enum { FIELDS_MAX = 6, SEND_TRIES_MAX = 60, SEND_WAIT_MS = 500 };
+static const char MAGIC[] = "pipe-engine spool 2\n";
 
 static void path_of(const struct pe_engine *e, uint64_t id, char *path, size_t n) {
   snprintf(path, n, "%s/%s.spool%d", e->cfg->state_dir, e->cfg->name, (int)(id % 2));
@@ -35,7 +35,12 @@ static void put_field(FILE *f, const void *p, size_t n) {
   fwrite(p, 1, n, f);
 }
 
-static void put_block(FILE *f, struct pe_eblock *b) {
+static void put_text(FILE *f, const char *s) {
+  put_field(f, s, strlen(s));
+}
+
+/* B: statement, token, body, how to look for it, table (empty: a stage), columns */
+static void put_block(FILE *f, struct pe_engine *e, struct pe_eblock *b) {
   const struct pe_iov *iov;
   size_t n, bytes = 0;
   const char *sql = b->staged ? b->dest->stage_sql : b->dest->insert_sql;
@@ -48,17 +53,30 @@ static void put_block(FILE *f, struct pe_eblock *b) {
   put_size(f, bytes);
   for (size_t i = 0; i < n; i++)
     fwrite(iov[i].p, 1, iov[i].n, f);
+  struct pe_buf verify;
+  pe_buf_init(&verify);
+  bool can = pe_verify_sql(e, b, &verify);
+  put_field(f, verify.data, can ? verify.len : 0);
+  put_text(f, b->staged ? "" : b->dest->dest.name);
+  put_text(f, pe_plan_insert_columns(b->dest->plan));
+  pe_buf_close(&verify);
+}
+
+static void put_rest(FILE *f, int fields) {
+  while (fields++ < FIELDS_MAX)
+    put_size(f, 0);
 }
 
 static void put_epoch(FILE *f, struct pe_engine *e, const struct pe_epoch *ep) {
   fwrite(MAGIC, 1, sizeof(MAGIC), f);
   for (uint32_t i = 0; i < ep->nblocks; i++)
-    put_block(f, ep->blocks[i]);
+    put_block(f, e, ep->blocks[i]);
   for (uint32_t i = 0; i < ep->ndead; i++) {
     fputc('D', f);
     put_field(f, ep->dead[i]->sql, strlen(ep->dead[i]->sql));
     put_field(f, "", 0);
     put_field(f, ep->dead[i]->body.data, ep->dead[i]->body.len);
+    put_rest(f, 3);
   }
   for (uint32_t i = 0; i < ep->ndeltas; i++) {
     const struct pe_edelta *d = &ep->deltas[i];
@@ -66,13 +84,14 @@ static void put_epoch(FILE *f, struct pe_engine *e, const struct pe_epoch *ep) {
     put_field(f, d->space, strlen(d->space));
     put_field(f, ep->deltas_data.data + d->at, d->nkey);
     put_field(f, ep->deltas_data.data + d->at + d->nkey, d->nvalue);
+    put_rest(f, 3);
   }
   for (uint32_t i = 0; i < ep->nchunks; i++) {
     const char *table = e->tables[ep->chunks[i].table].full;
     fputc('C', f);
     put_field(f, table, strlen(table));
     put_field(f, &ep->chunks[i].id, sizeof(ep->chunks[i].id));
-    put_field(f, "", 0);
+    put_rest(f, 2);
   }
   for (uint32_t i = 0; i < e->ntables; i++) {
     if (!ep->counts[i].snapshot_rows)
@@ -80,7 +99,7 @@ static void put_epoch(FILE *f, struct pe_engine *e, const struct pe_epoch *ep) {
     fputc('R', f);
     put_field(f, e->tables[i].full, strlen(e->tables[i].full));
     put_field(f, &ep->counts[i].snapshot_rows, sizeof(ep->counts[i].snapshot_rows));
-    put_field(f, "", 0);
+    put_rest(f, 2);
   }
   fputc('E', f);
 }
@@ -148,7 +167,7 @@ static bool whole(const struct pe_buf *b) {
 }
 
 static int send_again(struct pe_engine *e, const struct record *r, struct pe_err *err) {
-  char sql[16384], settings[200];
+  char sql[65536], settings[200];
   int rc = 0;
   snprintf(sql, sizeof(sql), "%.*s", (int)r->field[0].len, r->field[0].p);
   snprintf(settings, sizeof(settings), "%s%.*s",
@@ -162,6 +181,25 @@ static int send_again(struct pe_engine *e, const struct record *r, struct pe_err
     pe_sleep_ms(SEND_WAIT_MS);
   }
   return rc;
+}
+
+/* The killed server may have lost what it answers for: see verify.c. */
+static int verify(struct pe_engine *e, const struct record *r, struct pe_err *err) {
+  struct pe_buf text;
+  char count[32] = "1", table[300], columns[65536], sql[65536];
+  if (!r->field[3].len)
+    return 0;
+  pe_buf_init(&text);
+  pe_buf_put(&text, r->field[3].p, r->field[3].len);
+  int rc = pe_ch_value(e->ch_work, pe_buf_cstr(&text), count, sizeof(count), err);
+  pe_buf_close(&text);
+  if (rc < 0 || strcmp(count, "0") != 0)
+    return rc < 0 ? rc : 0;
+  snprintf(table, sizeof(table), "%.*s", (int)r->field[4].len, r->field[4].p);
+  snprintf(columns, sizeof(columns), "%.*s", (int)r->field[5].len, r->field[5].p);
+  snprintf(sql, sizeof(sql), "%.*s", (int)r->field[0].len, r->field[0].p);
+  return table[0] ? pe_rescue(e, table, columns, r->field[2].p, r->field[2].len, err)
+                  : pe_ch_insert_body(e->ch_work, sql, NULL, r->field[2].p, r->field[2].len, err);
 }
 
 static int record(struct pe_engine *e, const struct record *r, struct pe_err *err) {
@@ -191,6 +229,10 @@ static int play(struct pe_engine *e, const struct pe_buf *b, struct pe_err *err)
   while (!rc && next_record(b, &at, &r) && r.type != 'E')
     if (r.type == 'B' || r.type == 'D')
       rc = send_again(e, &r, err);
+  at = sizeof(MAGIC);
+  while (!rc && next_record(b, &at, &r) && r.type != 'E')
+    if (r.type == 'B')
+      rc = verify(e, &r, err);
   if (!rc)
     rc = pe_state_begin(e->state, err);
   at = sizeof(MAGIC);

@@ -309,22 +309,27 @@ void pe_block_hash(struct pe_block *b, char hex[65]) {
   pe_sha256_hex(sum[0], sizeof(sum[0]), hex);
 }
 
+static void whole_number(const struct pe_conv *c, const uint8_t *p, struct pe_buf *out) {
+  uint64_t u = 0;
+  memcpy(&u, p, c->out_bytes);
+  unsigned unused = 64 - 8 * c->out_bytes;
+  if (c->src_signed) {
+    pe_buf_printf(out, "%lld", (long long)((int64_t)(u << unused) >> unused));
+  } else {
+    pe_buf_printf(out, "%llu", (unsigned long long)u);
+  }
+}
+
 static void put_fixed(const struct pe_conv *c, const uint8_t *p, struct pe_buf *out) {
   const struct pe_column *from = c->from;
-  uint64_t u = 0;
   if (from->ctype == PE_C_F64 && c->out_bytes == sizeof(double)) {
     double d;
     memcpy(&d, p, sizeof(d));
     pe_buf_printf(out, "\"%.17g\"", d);
-  } else if (from->ctype <= PE_C_U64 && c->out_bytes <= sizeof(u)) {
-    memcpy(&u, p, c->out_bytes);
-    unsigned unused = 64 - 8 * c->out_bytes;
-    if (c->src_signed) {
-      int64_t s = (int64_t)(u << unused) >> unused;
-      pe_buf_printf(out, "\"%lld\"", (long long)s);
-    } else {
-      pe_buf_printf(out, "\"%llu\"", (unsigned long long)u);
-    }
+  } else if (from->ctype <= PE_C_U64 && c->out_bytes <= sizeof(uint64_t)) {
+    pe_buf_puts(out, "\"");
+    whole_number(c, p, out);
+    pe_buf_puts(out, "\"");
   } else { /* as it was sent */
     pe_buf_puts(out, "\"0x");
     for (uint32_t i = c->out_bytes; i-- > 0;) {
@@ -332,6 +337,34 @@ static void put_fixed(const struct pe_conv *c, const uint8_t *p, struct pe_buf *
     }
     pe_buf_puts(out, "\"");
   }
+}
+
+bool pe_block_sql_value(const struct pe_block *b, const char *column, uint32_t row,
+                        struct pe_buf *out) {
+  PE_ASSERT(row < b->rows);
+  for (uint32_t k = 0; k < b->plan->nconvs; k++) {
+    const struct pe_conv *c = &b->plan->convs[k];
+    const struct column *col = &b->columns[k];
+    if (strcmp(c->from->name, column) != 0) {
+      continue;
+    }
+    if (c->nulls && col->nulls.data[row]) {
+      return false;
+    }
+    if (!c->string && c->from->ctype <= PE_C_U64 && c->out_bytes <= sizeof(uint64_t)) {
+      whole_number(c, col->values.data + row * (size_t)c->out_bytes, out);
+      return true;
+    }
+    if (c->string && c->from->ctype == PE_C_STR) {
+      size_t start = strings_end(&col->values, 0, row), end = strings_end(&col->values, start, 1);
+      while (col->values.data[start++] & 0x80) {
+      }
+      pe_buf_put_sql(out, (const char *)col->values.data + start, end - start);
+      return true;
+    }
+    return false;
+  }
+  return false;
 }
 
 void pe_block_row_json(const struct pe_block *b, uint32_t row, struct pe_buf *out) {

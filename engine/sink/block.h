@@ -66,6 +66,10 @@ int pe_block_slice(const struct pe_block *b, uint32_t from, uint32_t n, struct p
 uint64_t pe_block_version(const struct pe_block *b,
                           uint32_t row); /* its _version; and whether it is a tombstone: */
 bool pe_block_deleted(const struct pe_block *b, uint32_t row);
+/* A value as an SQL literal, for whole numbers and texts that are sent as they are; false for other
+ * columns and NULL (nothing is appended then). */
+bool pe_block_sql_value(const struct pe_block *b, const char *column, uint32_t row,
+                        struct pe_buf *out);
 /* SHA-256 of the encoded block, in hex: equal blocks have equal hashes. */
 void pe_block_hash(struct pe_block *b, char hex[65]);
 /* One row as JSON for the DLQ: texts and whole numbers readable, other values as the bytes that
