@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "pipeline/internal.h"
 
+enum { START_TRIES_MAX = 3 };
+
 static int start_locks(struct pe_engine *e, struct pe_err *err) {
   pthread_condattr_t mono;
   pthread_condattr_init(&mono);
@@ -67,8 +69,8 @@ static int start_source(struct pe_engine *e, struct pe_err *err) {
   return rc;
 }
 
-int pe_engine_start(struct pe_config *cfg, const struct pe_engine_opts *o, struct pe_engine **out,
-                    struct pe_err *err) {
+static int start_once(struct pe_config *cfg, const struct pe_engine_opts *o, struct pe_engine **out,
+                      struct pe_err *err) {
   struct pe_engine *e = calloc(1, sizeof(*e));
   *out = NULL;
   if (!e)
@@ -111,6 +113,21 @@ int pe_engine_start(struct pe_config *cfg, const struct pe_engine_opts *o, struc
   }
   *out = e;
   return 0;
+}
+
+/* The embedded server may be killed while the engine starts on it: then all of the start is done
+ * again. */
+int pe_engine_start(struct pe_config *cfg, const struct pe_engine_opts *o, struct pe_engine **out,
+                    struct pe_err *err) {
+  int rc = 0;
+  for (int tries = 0; tries < START_TRIES_MAX; tries++) {
+    *err = (struct pe_err)PE_ERR_INIT;
+    rc = start_once(cfg, o, out, err);
+    if (rc != PE_ESINK_DOWN || !cfg->sink_embedded)
+      break;
+    pe_warn("sink", "%s", err->text);
+  }
+  return rc;
 }
 
 int pe_engine_check_start(struct pe_engine *e, struct pe_err *err) {
