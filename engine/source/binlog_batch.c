@@ -28,7 +28,11 @@ static uint64_t version_done(const struct pe_stream *s) {
   return s->last_version > s->skip_version ? s->last_version : s->skip_version;
 }
 
+/* While looking ahead nothing is named: the rows before `safe` were dropped and are read again. */
 bool pe_stream_moved(const struct pe_stream *s) {
+  if (s->looking_ahead) {
+    return false;
+  }
   return s->safe.pos != s->pushed.pos || strcmp(s->safe.file, s->pushed.file) != 0 ||
          version_done(s) != s->pushed.version;
 }

@@ -150,6 +150,10 @@ static bool is_text(uint8_t t) {
   }
 }
 
+static bool is_text_maria(uint8_t t) {
+  return is_text(t) || t == PE_MT_GEOMETRY;
+}
+
 static bool is_enum_or_set(uint8_t t) {
   return t == PE_MT_ENUM || t == PE_MT_SET;
 }
@@ -264,7 +268,9 @@ static bool read_members(struct pe_cursor *c, struct pe_binlog_map *m, uint8_t t
   return true;
 }
 
-static bool read_optional(struct pe_cursor *c, struct pe_binlog_map *m, struct pe_arena *a) {
+static bool read_optional(struct pe_cursor *c, bool maria, struct pe_binlog_map *m,
+                          struct pe_arena *a) {
+  bool (*text)(uint8_t) = maria ? is_text_maria : is_text;
   while (!c->bad && pe_cursor_left(c)) {
     uint8_t kind = pe_cursor_u8(c);
     uint64_t len = pe_cursor_lenenc(c);
@@ -283,10 +289,10 @@ static bool read_optional(struct pe_cursor *c, struct pe_binlog_map *m, struct p
         read_signedness_field(&f, m);
         break;
       case META_DEFAULT_CHARSET:
-        read_default_charset(&f, m, is_text);
+        read_default_charset(&f, m, text);
         break;
       case META_COLUMN_CHARSET:
-        read_column_charset(&f, m, is_text);
+        read_column_charset(&f, m, text);
         break;
       case META_COLUMN_NAME:
         read_names(&f, m);
@@ -322,8 +328,8 @@ static int malformed(struct pe_err *err) {
   return pe_err_set(err, PE_ESOURCE_PROTO, PE_CLASS_FATAL, "malformed TABLE_MAP event");
 }
 
-int pe_binlog_map_read(const uint8_t *body, size_t n, size_t post_len, struct pe_arena *a,
-                       struct pe_binlog_map *m, struct pe_err *err) {
+int pe_binlog_map_read(const uint8_t *body, size_t n, size_t post_len, bool maria,
+                       struct pe_arena *a, struct pe_binlog_map *m, struct pe_err *err) {
   struct pe_cursor c = pe_cursor(body, n);
   if (!read_head(&c, post_len, m)) {
     return malformed(err);
@@ -352,7 +358,7 @@ int pe_binlog_map_read(const uint8_t *body, size_t n, size_t post_len, struct pe
     read_column_meta(&mc, &m->columns[i]);
     m->columns[i].nullable = nullable[i / 8] >> (i % 8) & 1;
   }
-  if (!read_optional(&c, m, a)) {
+  if (!read_optional(&c, maria, m, a)) {
     return pe_err_set(err, PE_ENOMEM, PE_CLASS_FATAL, "out of memory");
   }
   return c.bad || mc.bad ? malformed(err) : 0;

@@ -73,9 +73,10 @@ struct pe_binlog_map {
 
 /* Only the id and the names: enough to see whether anyone wants the table. They point into body. */
 bool pe_binlog_map_head(const uint8_t *body, size_t n, size_t post_len, struct pe_binlog_map *m);
-/* The whole event; columns lie in the arena, names and members point into body. PE_ESOURCE_PROTO.
- */
-int pe_binlog_map_read(const uint8_t *body, size_t n, size_t post_len, struct pe_arena *a,
-                       struct pe_binlog_map *m, struct pe_err *err);
+/* The whole event; columns lie in the arena, names and members point into body. maria: the log is a
+ * MariaDB server's, which counts GEOMETRY among the columns with a character set.
+ * PE_ESOURCE_PROTO. */
+int pe_binlog_map_read(const uint8_t *body, size_t n, size_t post_len, bool maria,
+                       struct pe_arena *a, struct pe_binlog_map *m, struct pe_err *err);
 
 #endif

@@ -206,7 +206,8 @@ int pe_stream_table_map(struct pe_stream *s, const uint8_t *body, size_t n, stru
   if (slot) {
     struct pe_arena arena;
     pe_arena_init(&arena, 0);
-    int rc = pe_binlog_map_read(body, n, post_len, &arena, &m, err);
+    bool maria = s->fde.post_len[PE_BL_MARIA_GTID] != 0; /* only such a server knows that event */
+    int rc = pe_binlog_map_read(body, n, post_len, maria, &arena, &m, err);
     rc = rc ? pe_err_wrap(err, "at %s:%llu", s->file, (unsigned long long)s->pos)
             : plan_slot(s, slot, &m, err);
     pe_arena_close(&arena);

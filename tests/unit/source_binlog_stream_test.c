@@ -287,6 +287,9 @@ static int read_until_done(struct fixture *f, const struct log *l, unsigned end,
     int rc = feed_format(&f->s, l, err);
     for (unsigned i = 1; !rc && i < end; i++) {
       rc = l->at[i] >= pos ? feed_event(&f->s, l, i, err) : 0;
+      if (!rc && !pe_stream_has_rows(&f->s) && pe_stream_moved(&f->s)) {
+        rc = pe_stream_push(&f->s); /* as when nothing more is waiting for a while */
+      }
     }
     rc = !rc && rotated ? feed_bytes(&f->s, rotate, n, err) : rc;
     if (!rc) {
