@@ -38,6 +38,7 @@ enum {
   BACKOFF_MS_MAX = 10000,
   SESSION_GOOD_MS = 5000, /* a connection that held this long, or got on, resets the back-off */
   ROOM_WAIT_MS_MAX = 20,
+  ASK_MS_MAX = 5000, /* per step, for where the log ends: a stop has to wait for it */
   SLEEP_STEP_MS = 20,
   COMMAND_BYTES = 10,
   EOF_PACKET_BYTES_MAX = 8,
@@ -118,6 +119,7 @@ static int log_end(void *arg, char file[PE_BINLOG_FILE_MAX], uint64_t *pos, stru
   struct pe_reader *r = arg;
   struct pe_source_opts o = r->source;
   struct pe_position end = {0};
+  o.connect_timeout_ms = o.read_timeout_ms = ASK_MS_MAX;
   MYSQL *m = pe_source_connect(&o, err);
   if (!m) {
     err->cls = PE_CLASS_RETRY;
@@ -375,6 +377,25 @@ static int pass_on_busy(struct pe_reader *r) {
   return push_now ? pe_stream_push(s) : 0;
 }
 
+/* How far this connection got, beside where the log ends, tells a dead connection from a server
+ * that does not go on. */
+static int silent(struct pe_reader *r, int dead_ms, struct pe_err *err) {
+  const struct pe_stream *s = &r->stream;
+  struct pe_err why = PE_ERR_INIT;
+  char file[PE_BINLOG_FILE_MAX];
+  uint64_t pos;
+  bool known = !log_end(r, file, &pos, &why);
+  pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
+             "nothing from the source for %d ms, not even a heartbeat, behind %s:%llu%s", dead_ms,
+             s->file, (unsigned long long)s->pos, s->in_group ? " (within a transaction)" : "");
+  char text[PE_ERR_TEXT_MAX];
+  memcpy(text, err->text, sizeof(text));
+  return known ? pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY, "%.400s; its log ends at %s:%llu",
+                            text, file, (unsigned long long)pos)
+               : pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
+                            "%.400s; where its log ends: %.300s", text, why.text);
+}
+
 /* Nothing is waiting. Rows of a transaction whose end has not come yet stay: it is on its way, and
  * until then it may still turn out to be the torn tail of a crashed server's log. */
 static int wait_idle(struct pe_reader *r, struct pe_err *err) {
@@ -398,8 +419,7 @@ static int wait_idle(struct pe_reader *r, struct pe_err *err) {
       return 0;
     }
     if (!moved) {
-      return pe_err_set(err, PE_ESOURCE_DOWN, PE_CLASS_RETRY,
-                        "nothing from the source for %d ms, not even a heartbeat", dead_ms);
+      return silent(r, dead_ms, err);
     }
   }
   return pe_stream_push(s) ? stopped(err) : 0;
