@@ -3,10 +3,15 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "pipeline/internal.h"
 
-enum { START_TRIES_MAX = 3 /* of the embedded server, which somebody may kill while it starts */ };
+enum {
+  COLUMNS_TRIES_MAX = 50,
+  COLUMNS_WAIT_MS = 100,
+  START_TRIES_MAX = 3 /* of the embedded server, which somebody may kill while it starts */
+};
 
 static const char *nearest_column(const struct pe_table *t, const char *name) {
   const char **names = calloc(t->ncolumns, sizeof(*names));
@@ -176,6 +181,19 @@ static int add_extras(struct pe_table *b, const struct pe_target *target, struct
   return 0;
 }
 
+/* A server that has just been started may name a table before it knows its columns. */
+static int load_target(struct pe_engine *e, const char *name, struct pe_target **target,
+                       struct pe_err *err) {
+  for (int tries = 0;; tries++) {
+    int rc = pe_target_load(e->ch_work, e->db, name, target, err);
+    if (rc != 1 || (*target)->ncolumns || tries == COLUMNS_TRIES_MAX)
+      return rc;
+    pe_target_destroy(*target);
+    *target = NULL;
+    pe_sleep_ms(COLUMNS_WAIT_MS);
+  }
+}
+
 static int create_target(struct pe_engine *e, const struct pe_table *source, const char *name,
                          struct pe_target **target, struct pe_err *err) {
   struct pe_buf sql;
@@ -192,7 +210,7 @@ static int create_target(struct pe_engine *e, const struct pe_table *source, con
   if (rc)
     return pe_err_wrap(err, "creating the target table %s", name);
   pe_info("sink", "created the table %s.%s for %s.%s", e->db, name, source->db, source->name);
-  rc = pe_target_load(e->ch_work, e->db, name, target, err);
+  rc = load_target(e, name, target, err);
   return rc == 1  ? 0
          : rc < 0 ? rc
                   : pe_err_set(err, PE_ESINK_SCHEMA, PE_CLASS_FATAL,
@@ -208,7 +226,7 @@ static int start_table(struct pe_engine *e, MYSQL *m, struct pe_etable *t, struc
   struct pe_table *b = pe_table_clone(source);
   rc = b ? flag_columns(e, t, b, err) : PE_ENOMEM;
   if (!rc) {
-    rc = pe_target_load(e->ch_work, e->db, t->cfg->target, &target, err);
+    rc = load_target(e, t->cfg->target, &target, err);
     if (rc == 0)
       rc = create_target(e, b, t->cfg->target, &target, err);
     else if (rc == 1)
@@ -242,7 +260,7 @@ static int start_route(struct pe_engine *e, const char *name, struct pe_dest **o
     }
   struct pe_target *target = NULL;
   struct pe_edest *d = NULL;
-  int rc = pe_target_load(e->ch_work, e->db, name, &target, err);
+  int rc = load_target(e, name, &target, err);
   if (rc == 0)
     return pe_err_set(err, PE_ESINK_SCHEMA, PE_CLASS_FATAL,
                       "%s: a route leads to the table %s.%s, which ClickHouse has not; create it, "

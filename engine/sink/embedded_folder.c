@@ -305,6 +305,7 @@ static const char config_text[] =
     "<clickhouse>\n"
     "  <!-- Written by the engine at every start; changes here are lost. -->\n"
     "  <timezone>UTC</timezone>\n"
+    "  <async_load_databases>false</async_load_databases>\n"
     "  <logger><level>fatal</level><console>1</console></logger>\n"
     "  <macros><pe_instance>%s</pe_instance></macros>\n"
     "  <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>\n"
