@@ -123,6 +123,9 @@ int pe_engine_start(struct pe_config *cfg, const struct pe_engine_opts *o, struc
   for (int tries = 0; tries < START_TRIES_MAX; tries++) {
     *err = (struct pe_err)PE_ERR_INIT;
     rc = start_once(cfg, o, out, err);
+    if (rc == PE_ESTOPPED) /* nobody can ask for a stop yet: the embedded server went away */
+      rc = pe_err_set(err, PE_ESINK_DOWN, PE_CLASS_RETRY,
+                      "ClickHouse ended while the engine started");
     if (rc != PE_ESINK_DOWN || !cfg->sink_embedded)
       break;
     pe_warn("sink", "%s", err->text);
