@@ -183,8 +183,21 @@ int pe_stage_apply(struct pe_engine *e, struct pe_etable *t, struct pe_err *err)
   struct pe_buf sql, out;
   pe_buf_init(&sql);
   pe_buf_init(&out);
-  char stage[256];
+  char stage[256], there[8] = "";
   snprintf(stage, sizeof(stage), "%s%s", STAGE_PREFIX, t->dest->dest.name);
+  /* dropping the stage is the last step: where it is gone, a killed engine had come that far */
+  pe_buf_puts(&sql, "SELECT count() FROM system.tables WHERE database = ");
+  pe_buf_put_sql(&sql, e->db, strlen(e->db));
+  pe_buf_puts(&sql, " AND name = ");
+  pe_buf_put_sql(&sql, stage, strlen(stage));
+  int has = pe_buf_ok(&sql) ? pe_ch_value(e->ch_work, pe_buf_cstr(&sql), there, sizeof(there), err)
+                            : PE_ENOMEM;
+  pe_buf_clear(&sql);
+  if (has < 0 || strcmp(there, "0") == 0) {
+    pe_buf_close(&sql);
+    pe_buf_close(&out);
+    return has < 0 ? has : 0;
+  }
   pe_buf_puts(&sql, "SELECT DISTINCT partition_id FROM system.parts WHERE active AND database = ");
   pe_buf_put_sql(&sql, e->db, strlen(e->db));
   pe_buf_puts(&sql, " AND table IN (");
