@@ -167,15 +167,18 @@ static int take_block(struct pe_engine *e, struct pe_epoch *ep, struct pe_builde
 static int append(struct pe_engine *e, struct pe_epoch *ep, struct pe_builder *b,
                   const struct pe_out *outs, bool staged) {
   uint32_t at = 0;
+  /* A chunk that isn't complete must not be half delivered: its rows stay in one block a partition.
+   */
+  uint32_t most = ep->snapshot ? UINT32_MAX : e->cfg->block_rows;
   while (at < b->nidx) {
     if (!b->block && !(b->block = pe_block_take(e, b->dest)))
       return PE_ENOMEM;
-    uint32_t room = e->cfg->block_rows - pe_block_rows(b->block);
+    uint32_t room = most - pe_block_rows(b->block);
     uint32_t n = b->nidx - at < room ? b->nidx - at : room;
     if (pe_block_append(b->block, outs, b->idx + at, n))
       return PE_ENOMEM;
     at += n;
-    if (pe_block_rows(b->block) >= e->cfg->block_rows && take_block(e, ep, b, staged))
+    if (pe_block_rows(b->block) >= most && take_block(e, ep, b, staged))
       return PE_ENOMEM;
   }
   b->nidx = 0;
